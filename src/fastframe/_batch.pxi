@@ -1,0 +1,274 @@
+# Blocks of memory, what lends them out, and frames that aren't objects yet.
+
+ctypedef struct Block:
+    # Memory shared by a stream and the batches cut from it; only ever touched with the GIL.
+    Py_ssize_t refs
+    Py_ssize_t size
+
+cdef enum:
+    # Blocks of this size are kept for the next reader, as many as one batch read while the last is held needs.
+    POOLED_SIZE = 262144
+    POOL = 2
+
+cdef Block *pool[POOL]
+cdef int pooled = 0
+
+
+cdef inline uint8_t *memory(Block *block) noexcept:
+    return <uint8_t *>(block + 1)
+
+
+cdef Block *new_block(Py_ssize_t size) except NULL:
+    """A block of at least `size` bytes, with one reference."""
+    global pooled
+    cdef Block *block
+    if size == POOLED_SIZE and pooled:
+        pooled -= 1
+        block = pool[pooled]
+    else:
+        block = <Block *>PyMem_RawMalloc(sizeof(Block) + size)
+        if block == NULL:
+            raise MemoryError
+        block.size = size
+    block.refs = 1
+    return block
+
+
+cdef void drop_block(Block *block) noexcept:
+    """Give one reference back; NULL is allowed."""
+    global pooled
+    if block == NULL:
+        return
+    block.refs -= 1
+    if block.refs:
+        return
+    if block.size == POOLED_SIZE and pooled < POOL:
+        pool[pooled] = block
+        pooled += 1
+    else:
+        PyMem_RawFree(block)
+
+
+@cython.final
+@cython.internal
+cdef class _Window:
+    """Memory lent out through the buffer protocol; it lives as long as a view of it."""
+
+    cdef object owner
+    cdef Block *block
+    cdef uint8_t *data
+    cdef Py_ssize_t size
+    cdef Py_ssize_t stride
+    cdef Py_ssize_t count
+    cdef bint writable
+    cdef int exports
+
+    def __dealloc__(self):
+        drop_block(self.block)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if flags & PyBUF_WRITABLE and not self.writable:
+            raise BufferError("this memory is read-only")
+        view.buf = self.data
+        view.obj = self
+        view.len = self.size
+        view.itemsize = self.stride
+        view.readonly = not self.writable
+        view.format = NULL
+        if flags & PyBUF_FORMAT:
+            view.format = b"q" if self.stride == 8 else b"B"
+        view.ndim = 1
+        view.shape = &self.count
+        view.strides = &self.stride
+        view.suboffsets = NULL
+        view.internal = NULL
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.exports -= 1
+
+
+cdef _Window window_of(object owner, Block *block, void *data, Py_ssize_t size, int stride, bint writable):
+    cdef _Window window = _Window.__new__(_Window)
+    window.owner = owner
+    window.block = block
+    if block != NULL:
+        block.refs += 1
+    window.data = <uint8_t *>data if size else <uint8_t *>&window.stride
+    window.size = size
+    window.stride = stride
+    window.count = size // stride
+    window.writable = writable
+    return window
+
+
+@cython.final
+cdef class FrameBatch:
+    """A sequence of frames that haven't been made into objects yet.
+
+    `len`, iteration and indexing give `bytes`; a slice gives a list. All of it stays valid as
+    long as it is held, whatever its reader does next: it pins its whole chunk, and no other.
+    """
+
+    cdef object owner
+    cdef Block *block
+    cdef const uint8_t *data
+    cdef Py_ssize_t size
+    cdef int64_t *starts
+    cdef int64_t *sizes
+    cdef Py_ssize_t count
+    cdef Py_ssize_t room
+
+    def __init__(self):
+        raise TypeError("a FrameBatch comes from feed_batch, read_batch or recv_batch")
+
+    def __dealloc__(self):
+        drop_block(self.block)
+        PyMem_RawFree(self.starts)
+        PyMem_RawFree(self.sizes)
+
+    cdef int add(self, Py_ssize_t start, Py_ssize_t size, Py_ssize_t expected) except -1:
+        """Add the frame at `start`; `expected` more like it may follow."""
+        cdef Py_ssize_t room
+        cdef void *grown
+        if self.count == self.room:
+            room = 2 * self.room if self.room else min(expected, 65536) + 8
+            grown = PyMem_RawRealloc(self.starts, room * sizeof(int64_t))
+            if grown == NULL:
+                raise MemoryError
+            self.starts = <int64_t *>grown
+            grown = PyMem_RawRealloc(self.sizes, room * sizeof(int64_t))
+            if grown == NULL:
+                raise MemoryError
+            self.sizes = <int64_t *>grown
+            self.room = room
+        self.starts[self.count] = start
+        self.sizes[self.count] = size
+        self.count += 1
+        return 0
+
+    cdef bytes frame(self, Py_ssize_t index):
+        return PyBytes_FromStringAndSize(<const char *>self.data + self.starts[index], self.sizes[index])
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            yield self.frame(i)
+
+    def __getitem__(self, index):
+        cdef Py_ssize_t i
+        if isinstance(index, slice):
+            return [self.frame(i) for i in range(*index.indices(self.count))]
+        i = operator_index(index)
+        if i < 0:
+            i += self.count
+        if i < 0 or i >= self.count:
+            raise IndexError("batch index out of range")
+        return self.frame(i)
+
+    def __reduce__(self):
+        raise TypeError("a FrameBatch can't be pickled or copied: list() makes its frames into objects")
+
+    def __repr__(self):
+        return f"<FrameBatch of {self.count} frames>"
+
+    def views(self):
+        """An iterator of FrameView objects, one for each frame: `len`, `bytes()`, `memoryview()` and `==`, no copy."""
+        cdef _Views views = _Views.__new__(_Views)
+        views.batch = self
+        return views
+
+    @property
+    def buffer(self):
+        """The chunk that the frames lie in, as a read-only memoryview of bytes."""
+        return memoryview(window_of(self, NULL, <void *>self.data, self.size, 1, False))
+
+    @property
+    def offsets(self):
+        """Where each frame begins in `buffer`, as a read-only memoryview of int64."""
+        return memoryview(window_of(self, NULL, self.starts, self.count * 8, 8, False))
+
+    @property
+    def lengths(self):
+        """The size of each frame, in bytes, as a read-only memoryview of int64."""
+        return memoryview(window_of(self, NULL, self.sizes, self.count * 8, 8, False))
+
+
+@cython.final
+@cython.internal
+cdef class _Views:
+    cdef FrameBatch batch
+    cdef Py_ssize_t next
+
+    def __iter__(self):
+        return self
+
+    def __length_hint__(self):
+        return self.batch.count - self.next
+
+    def __next__(self):
+        cdef FrameView view
+        if self.next >= self.batch.count:
+            raise StopIteration
+        view = FrameView.__new__(FrameView)
+        view.batch = self.batch
+        view.data = self.batch.data + self.batch.starts[self.next]
+        view.size = self.batch.sizes[self.next]
+        self.next += 1
+        return view
+
+
+@cython.final
+@cython.internal
+@cython.freelist(256)
+@cython.no_gc
+cdef class FrameView:
+    """One frame of a batch, not copied: `len`, `bytes()`, `memoryview()`, `==` and `hash`."""
+
+    cdef FrameBatch batch
+    cdef const uint8_t *data
+    cdef Py_ssize_t size
+
+    def __len__(self):
+        return self.size
+
+    def __bytes__(self):
+        return PyBytes_FromStringAndSize(<const char *>self.data, self.size)
+
+    def __eq__(self, other):
+        if type(other) is FrameView:
+            return self.size == (<FrameView>other).size and not memcmp(self.data, (<FrameView>other).data, self.size)
+        try:
+            return PyBytes_FromStringAndSize(<const char *>self.data, self.size) == memoryview(other)
+        except TypeError:
+            return NotImplemented
+
+    def __hash__(self):
+        return hash(PyBytes_FromStringAndSize(<const char *>self.data, self.size))
+
+    def __repr__(self):
+        return f"<FrameView of {self.size} bytes>"
+
+    def __reduce__(self):
+        raise TypeError("a FrameView can't be pickled or copied: bytes() makes it an object")
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <void *>self.data, self.size, 1, flags)
+
+    def __releasebuffer__(self, Py_buffer *view):
+        pass
+
+
+cdef FrameBatch new_batch(object owner, Block *block, const uint8_t *data, Py_ssize_t size):
+    """An empty batch over `size` bytes at `data`, which `owner` or a reference to `block` keeps alive."""
+    cdef FrameBatch batch = FrameBatch.__new__(FrameBatch)
+    batch.owner = owner
+    batch.block = block
+    if block != NULL:
+        block.refs += 1
+    batch.data = data
+    batch.size = size
+    return batch

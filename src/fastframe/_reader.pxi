@@ -1,0 +1,267 @@
+# The recv loop.
+
+cdef class _Handle:
+    """A descriptor that belongs to somebody else, and how it is read and written without waiting."""
+
+    cdef ff_fd fd
+    cdef bint is_socket
+    cdef bint blocking  # only Windows asks
+    cdef object owner
+
+
+cdef _Handle handle_of(object source):
+    """The descriptor of an int or of an object with fileno(); TypeError or ValueError if it can't carry frames."""
+    cdef _Handle handle = _Handle.__new__(_Handle)
+    cdef int kind
+    ssl = sys.modules.get("ssl")
+    if ssl is not None and isinstance(source, ssl.SSLSocket):
+        raise TypeError("a descriptor doesn't decrypt: give an SSLSocket to fastframe.wrap")
+    if isinstance(source, bool):
+        raise TypeError("a descriptor must be an int, not a bool")
+    fd = source if isinstance(source, int) else getattr(source, "fileno", None)
+    if fd is None:
+        raise TypeError(f"a descriptor or an object with fileno() is needed, not {type(source).__name__}")
+    if not isinstance(fd, int):
+        fd = operator_index(fd())
+    if fd < 0:
+        raise ValueError(f"the descriptor {fd} is not open")
+    kind = ff_socket_type(fd)
+    if kind < 0:
+        raise ValueError(f"the descriptor {fd} is not open")
+    if kind > 1:
+        raise TypeError("a datagram socket has no stream to frame")
+    handle.fd = fd
+    handle.is_socket = kind != 0
+    timeout = getattr(source, "gettimeout", None)
+    handle.blocking = timeout is None or timeout() is None
+    handle.owner = source
+    if kind:
+        ff_prepare(handle.fd)
+    return handle
+
+
+def wait(fd, for_write, timeout):
+    """Wait until the descriptor can be read, or written if `for_write`; True, or False when the time is up.
+
+    timeout: seconds; None waits for ever, 0 only looks. A hangup or an error on it is True: the
+    next call tells which. Signal handlers run; their exceptions pass. ValueError for a timeout
+    that is negative or not a number.
+    """
+    cdef ff_fd number = operator_index(fd)
+    cdef int direction = bool(for_write), milliseconds = -1, ready, error
+    cdef double deadline = 0, left = 0
+    if timeout is not None:
+        left = timeout
+        if not left >= 0:
+            raise ValueError(f"timeout must be None or at least 0 seconds, not {timeout}")
+        deadline = monotonic() + left
+    while True:
+        if timeout is not None:
+            # Rounded up: waking before the deadline would only mean to wait again.
+            milliseconds = <int>min(left * 1000 + 0.999, 1e9)
+        with nogil:
+            ready = ff_wait(number, direction, milliseconds)
+            error = ff_last_error() if ready < 0 else 0
+        if ready > 0:
+            return True
+        if ready < 0 and not ff_interrupted(error):
+            raise OSError(error, strerror(error))
+        PyErr_CheckSignals()
+        if timeout is not None:
+            left = deadline - monotonic()
+            if left <= 0:
+                if ready == 0:
+                    return False
+                left = 0
+
+
+@cython.final
+cdef class FrameReader(_Stream):
+    """FrameReader(source, framing, *, buffer_size=262144, readahead=True): the recv loop over a descriptor.
+
+    source: an int, or an object with fileno(), which is kept. Never waits; never changes O_NONBLOCK.
+    buffer_size: bytes asked of one system call; the buffer is shared by the readers of a process
+        and none is held while nothing is buffered.
+    readahead: False never takes a byte beyond the frame it delivers, one frame a call.
+
+    An empty result means that it would have to wait. At the end of the stream ConnectionClosed or
+    TruncatedFrame, and ConnectionLost if it broke, once all frames are out.
+    """
+
+    cdef _Handle handle
+    cdef Py_ssize_t buffer_size
+    cdef bint modest  # a large frame has just ended: take little, another one may follow
+
+    def __init__(self, source, framing, *, buffer_size=POOLED_SIZE, readahead=True):
+        if self.plan is not None:
+            raise TypeError("FrameReader.__init__() has been called already")
+        size = operator_index(buffer_size)
+        if size < 1:
+            raise ValueError(f"buffer_size must be at least 1, not {size}")
+        plan = plan_of(framing)
+        self.handle = handle_of(source)
+        self.buffer_size = size
+        self.single = not readahead
+        self.plan = plan
+
+    def fileno(self):
+        """The descriptor."""
+        if self.handle is None:
+            raise TypeError("FrameReader.__init__() has not been called")
+        return self.handle.fd
+
+    def read(self):
+        """Return every frame that is there, as a list of bytes; [] if it would have to wait."""
+        cdef list frames = []
+        self.enter()
+        try:
+            self.check_end()
+            self.deliver(frames)
+            while not frames and self.trouble is None:
+                if self.pull() < 0:
+                    break
+                if self.ended:
+                    return self.last()
+                self.deliver(frames)
+            self.settle()
+            self.conclude(len(frames) > 0)
+            return frames
+        finally:
+            self.busy = False
+
+    def read_batch(self):
+        """Return every frame that is there as a FrameBatch; an empty one if it would have to wait."""
+        cdef list frames
+        self.enter()
+        try:
+            self.check_end()
+            while True:
+                if self.target != NULL and self.target_done():
+                    return self.batch_of(self.next_frame())
+                if self.target == NULL and self.stop > self.start:
+                    batch = self.batch_queued()
+                    if batch.count:
+                        return batch
+                    self.queue_to_target()
+                if self.pull() < 0:
+                    self.settle()
+                    return self.batch_of(None)
+                if self.ended:
+                    frames = self.last()
+                    return self.batch_of(frames[0])
+        finally:
+            self.busy = False
+
+    def read_one(self):
+        """Return the next frame as bytes, or None if it would have to wait."""
+        self.enter()
+        try:
+            self.check_end()
+            while True:
+                frame = self.next_frame()
+                if frame is not None:
+                    return frame
+                self.queue_to_target()
+                if self.pull() < 0:
+                    self.settle()
+                    return None
+                if self.ended:
+                    return self.last()[0]
+        finally:
+            self.busy = False
+
+    cdef FrameBatch batch_of(self, bytes frame):
+        """A batch of this one frame, or of none."""
+        if frame is None:
+            return new_batch(None, NULL, nothing, 0)
+        cdef FrameBatch batch = new_batch(
+            frame, NULL, <const uint8_t *>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame)
+        )
+        batch.add(0, batch.size, 1)
+        return batch
+
+    cdef int check_end(self) except -1:
+        self.check()
+        if self.ended:
+            self._error = ConnectionClosed()
+            self.check()
+        return 0
+
+    cdef int deliver(self, list frames) except -1:
+        """Deliver what is complete of the target and the queue."""
+        if self.target != NULL:
+            if not self.target_done():
+                return 0
+            frame = self.next_frame()
+            frames.append(frame)
+            if self.single:
+                return 0
+        if self.stop > self.start:
+            self.start += self.parse(self.base(), self.stop - self.start, frames, None)
+            if self.trouble is None:
+                self.queue_to_target()
+        return 0
+
+    cdef list last(self):
+        """What the end of the stream makes of what is left: frames, or the error that there are none."""
+        cdef list frames
+        self.ended = False
+        frames = self.finish()
+        if self.trouble is None:
+            self._error = ConnectionClosed()
+        self.conclude(len(frames) > 0)
+        if not frames:
+            self.check()
+        return frames
+
+    cdef int pull(self) except -2:
+        """One receive: 1 if bytes came, or the end, then `ended`; -1 if it would have to wait."""
+        cdef Py_ssize_t got, ask
+        if self.target != NULL and self.filled < self.payload:
+            self.grow_target(1)
+            got = self.receive(
+                <uint8_t *>raw_data(self.target) + self.filled, raw_size(self.target) - self.filled
+            )
+            if got > 0:
+                self.filled += got
+                self.modest = self.filled == self.payload
+            return 1 if got >= 0 else -1
+        if self.single:
+            ask = max(1, self.missing())
+            self.reserve(ask)
+        elif self.modest:
+            ask = min(self.buffer_size, 4096)
+            self.reserve(ask)
+            self.modest = False
+        else:
+            self.room(self.buffer_size)
+            ask = self.block.size - self.stop
+        got = self.receive(memory(self.block) + self.stop, ask)
+        if got > 0:
+            self.stop += got
+        return 1 if got >= 0 else -1
+
+    cdef Py_ssize_t receive(self, uint8_t *data, Py_ssize_t size) except -2:
+        """The system call: bytes received, 0 at the end, -1 if it would have to wait."""
+        cdef _Handle handle = self.handle
+        cdef Py_ssize_t got
+        cdef int error
+        while True:
+            with nogil:
+                got = ff_read(handle.fd, handle.is_socket, handle.blocking, data, size)
+                error = ff_last_error() if got < 0 else 0
+            if got > size:
+                raise SystemError(f"the system received {got} bytes into a buffer of {size}")
+            if got >= 0:
+                self.ended = got == 0
+                return got
+            if ff_would_block(error):
+                return -1
+            if ff_interrupted(error):
+                PyErr_CheckSignals()
+            elif ff_is_local(error):
+                raise OSError(error, strerror(error))
+            else:
+                self._error = ConnectionLost(error, strerror(error))
+                self.errors = 1
+                self.check()

@@ -1,0 +1,103 @@
+"""The engine in Cython: the length-prefix parser, the recv loop and the send loop.
+
+The same classes as in _pure.py, with the same promises; a frame costs a parse in C and the
+`bytes` object that is handed over. No pointer into a buffer is held while Python code runs,
+save in a buffer that only this object can reach: an object that is in use refuses a second
+caller with ConcurrentUse. The GIL is released around each system call.
+
+    _scan.pxd      where a frame ends
+    _plan.pxi      a description, laid out for the parser
+    _batch.pxi     blocks of memory, and frames that aren't objects yet
+    _stream.pxi    what Decoder and FrameReader share: undelivered bytes, and the frames in them
+    _decoder.pxi   bytes in, frames out
+    _reader.pxi    the recv loop
+    _writer.pxi    the send loop
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_FORMAT,
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_FillInfo,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcmp, memcpy, memmove
+
+from fastframe._scan cimport (
+    ASK,
+    ASKED,
+    BINARY,
+    DELIMITED,
+    FIXED,
+    FOUND,
+    OPEN,
+    PADDED,
+    SEPARATED,
+    SHORT,
+    UNTIL_EOF,
+    VARINT,
+    Answer,
+    Layout,
+    Span,
+    load,
+    scan,
+)
+
+import sys
+from operator import index as operator_index
+from os import strerror
+from time import monotonic
+
+from ._description import Framing
+from .errors import (
+    ConcurrentUse,
+    ConnectionClosed,
+    ConnectionLost,
+    FrameTooLarge,
+    InvalidFrame,
+    QueueFull,
+    TruncatedFrame,
+)
+from .framing import AsciiLength, Delimiter, FixedSize, LengthField, Netstring, UntilEOF, VarintLength
+from .stats import Stats
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    PyObject *raw_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t)
+    char *raw_data "PyBytes_AS_STRING"(PyObject *)
+    Py_ssize_t raw_size "PyBytes_GET_SIZE"(PyObject *)
+    int append "PyList_Append"(list, PyObject *)
+
+cdef extern from "_sys.h":
+    ctypedef Py_ssize_t ff_fd
+    ctypedef Py_ssize_t ff_count
+    ctypedef struct ff_part:
+        pass
+    void ff_part_set(ff_part *, const void *, size_t) nogil
+    size_t ff_part_size(const ff_part *) nogil
+    const char *ff_part_base(const ff_part *) nogil
+    ff_part *ff_parts_skip(ff_part *, int *, size_t) nogil
+    int ff_last_error() nogil
+    bint ff_would_block(int) nogil
+    bint ff_interrupted(int) nogil
+    bint ff_is_local(int) nogil
+    int ff_socket_type(ff_fd) nogil
+    void ff_prepare(ff_fd) nogil
+    int ff_wait(ff_fd, int, int) nogil
+    ff_count ff_read(ff_fd, int, int, void *, size_t) nogil
+    ff_count ff_write(ff_fd, int, int, ff_part *, int) nogil
+
+include "_plan.pxi"
+include "_batch.pxi"
+include "_stream.pxi"
+include "_decoder.pxi"
+include "_reader.pxi"
+include "_writer.pxi"

@@ -1,0 +1,454 @@
+# The send loop.
+
+cdef enum:
+    # Frames up to this size are copied behind their header and sent as one piece; larger payloads go by reference.
+    COPIED = 4096
+    # The longest header or trailer that the fast way writes.
+    SHORT_LEAD = 64
+    # As many pieces as every system's IOV_MAX allows in one call.
+    PARTS = 1024
+
+
+@cython.final
+cdef class FrameWriter:
+    """FrameWriter(sink, framing, *, high_water=65536, low_water=16384, max_pending=16777216): the send loop.
+
+    sink: a descriptor as an int, or an object with fileno(), which is kept. Never waits; never changes
+        O_NONBLOCK. What the kernel doesn't take is pending, and goes first at the next call.
+    high_water, low_water: `writable` turns False above the one and True again at or below the other, in bytes.
+    max_pending: the most bytes that may be pending; a call that could exceed it takes nothing and raises QueueFull.
+
+    ConnectionLost, and every later call raises it, when the connection broke.
+    """
+
+    cdef _Plan plan
+    cdef _Handle handle
+    cdef Py_ssize_t high_water
+    cdef Py_ssize_t low_water
+    cdef Py_ssize_t max_pending
+    cdef list queue  # bytes objects, the first `gone` of them and `skip` bytes of the next are sent
+    cdef Py_ssize_t gone
+    cdef Py_ssize_t skip
+    cdef Py_ssize_t held
+    cdef Py_ssize_t last  # bytes of the last write
+    cdef Py_ssize_t last_frames
+    cdef bint closed_gate
+    cdef bint busy
+    cdef object _error
+    cdef uint64_t frames
+    cdef uint64_t taken
+
+    def __init__(self, sink, framing, *, high_water=65536, low_water=16384, max_pending=16777216):
+        if self.plan is not None:
+            raise TypeError("FrameWriter.__init__() has been called already")
+        high, low, most = operator_index(high_water), operator_index(low_water), operator_index(max_pending)
+        if not 0 <= low <= high or most < 0:
+            raise ValueError(f"0 <= low_water <= high_water and 0 <= max_pending must hold, not {low}, {high}, {most}")
+        plan = plan_of(framing)
+        self.handle = handle_of(sink)
+        self.high_water = high
+        self.low_water = low
+        self.max_pending = most
+        self.queue = []
+        self.plan = plan
+
+    def __reduce__(self):
+        raise TypeError("a FrameWriter can't be pickled or copied")
+
+    def write(self, payload):
+        """Send one frame; True if all of it is with the kernel, False if some is pending.
+
+        FrameTooLarge, ValueError or TypeError for a payload that the frame can't carry, QueueFull
+        beyond max_pending: then nothing has been taken.
+        """
+        cdef _Input given = input_of(payload)
+        self.enter()
+        try:
+            return self.write_parts(given, payload)
+        finally:
+            given.release()
+            self.busy = False
+
+    def write_many(self, payloads):
+        """Send a frame for each payload, in few system calls; True if all are with the kernel.
+
+        Takes all of them or, if one can't be carried or the iterable raises, none.
+        """
+        cdef tuple items = tuple(payloads)
+        self.enter()
+        try:
+            return self.write_items(items)
+        finally:
+            self.busy = False
+
+    def flush(self):
+        """Go on where the kernel stopped; True if nothing is pending any more."""
+        self.enter()
+        try:
+            self.flush_queue()
+            return self.held == 0
+        finally:
+            self.busy = False
+
+    def fileno(self):
+        """The descriptor."""
+        if self.handle is None:
+            raise TypeError("FrameWriter.__init__() has not been called")
+        return self.handle.fd
+
+    @property
+    def pending(self):
+        """Bytes that are not yet with the kernel."""
+        return self.held
+
+    @property
+    def writable(self):
+        """False from when more than high_water bytes are pending until low_water or fewer are."""
+        return not self.closed_gate
+
+    @property
+    def framing(self):
+        """The description of the frames; assignable between two of them."""
+        return None if self.plan is None else self.plan.framing
+
+    @framing.setter
+    def framing(self, framing):
+        cdef _Plan plan = plan_of(framing)
+        self.enter()
+        self.plan = plan
+        self.busy = False
+
+    @property
+    def error(self):
+        """The ConnectionLost that sending has ended in, or None."""
+        return self._error
+
+    @property
+    def stats(self):
+        """Stats(frames, bytes, errors): taken to be sent so far."""
+        return Stats(self.frames, self.taken, 0 if self._error is None else 1)
+
+    def _withdraw(self):
+        """Take the frames of the last write back if none of their bytes has been sent; whether that was so."""
+        cdef Py_ssize_t rest
+        self.enter()
+        try:
+            if not self.last or self.held < self.last:
+                return False
+            rest = self.last
+            while rest:
+                rest -= len(self.queue.pop())
+            self.frames -= self.last_frames
+            self.taken -= self.last
+            self.hold(-self.last)
+            self.last = 0
+            return True
+        finally:
+            self.busy = False
+
+    cdef int enter(self) except -1:
+        if self.busy:
+            raise ConcurrentUse()
+        if self.plan is None:
+            raise TypeError("FrameWriter.__init__() has not been called")
+        if self._error is not None:
+            raise self._error._again()
+        self.busy = True
+        return 0
+
+    cdef void hold(self, Py_ssize_t change) noexcept:
+        self.held += change
+        if self.held > self.high_water:
+            self.closed_gate = True
+        elif self.held <= self.low_water:
+            self.closed_gate = False
+
+    cdef int admit(self, Py_ssize_t size) except -1:
+        """Flush what waits; QueueFull if `size` bytes more could be too many."""
+        if self.held:
+            self.flush_queue()
+        if size > self.max_pending - self.held:
+            raise QueueFull(size, self.held, self.max_pending)
+        return 0
+
+    cdef void accept(self, Py_ssize_t size, Py_ssize_t frames) noexcept:
+        self.last = size
+        self.last_frames = frames
+        self.frames += frames
+        self.taken += size
+
+    cdef Py_ssize_t lead_of(self, Py_ssize_t size, uint8_t *out) noexcept:
+        """Write the header of a payload of `size` bytes; its size, or -1 if the description has to write it."""
+        cdef Layout *layout = &self.plan.layout
+        cdef bytes lead = self.plan.lead
+        cdef uint64_t length
+        cdef Py_ssize_t at
+        cdef int i
+        if layout.kind == UNTIL_EOF or (layout.kind == FIXED and size == layout.limit):
+            return 0
+        if lead is None or PyBytes_GET_SIZE(lead) > SHORT_LEAD - 10 or layout.trailer_size > SHORT_LEAD:
+            return -1
+        at = PyBytes_GET_SIZE(lead)
+        memcpy(out, PyBytes_AS_STRING(lead), at)
+        if layout.kind == VARINT:
+            length = <uint64_t>size
+            while length > 0x7F:
+                out[at] = <uint8_t>(length & 0x7F | 0x80)
+                length >>= 7
+                at += 1
+            out[at] = <uint8_t>length
+            return at + 1
+        if size + layout.trailing - layout.adjustment < 0:
+            return -1
+        length = <uint64_t>(size + layout.trailing - layout.adjustment)
+        for i in range(layout.width):
+            out[layout.offset + (layout.width - 1 - i if layout.big_endian else i)] = <uint8_t>(length >> (8 * i))
+        return at
+
+    cdef bint write_parts(self, _Input given, object payload) except -1:
+        cdef uint8_t piece[COPIED + 3 * SHORT_LEAD]
+        cdef ff_part parts[3]
+        cdef Layout *layout = &self.plan.layout
+        cdef Py_ssize_t size = given.size, head, total, tail = layout.trailer_size
+        cdef const uint8_t *start = piece
+        cdef const uint8_t *end = layout.trailer
+        cdef list owners
+        cdef bytes opening, closing
+        if size > layout.limit:
+            raise FrameTooLarge(size, layout.limit)
+        head = self.lead_of(size, piece)
+        if head < 0:
+            opening, body, closing = self.plan.framing.parts(payload)
+            given.release()
+            given = input_of(body)
+            payload, size = body, given.size
+            start, head = opening, len(opening)
+            end, tail = closing, len(closing)
+        total = head + size + tail
+        self.admit(total)
+        if head + tail <= 2 * SHORT_LEAD and size <= COPIED:
+            if start != piece:
+                memcpy(piece, start, head)
+            memcpy(piece + head, given.data, size)
+            if tail:
+                memcpy(piece + head + size, end, tail)
+            ff_part_set(&parts[0], piece, total)
+            return self.send_or_queue(parts, 1, [None], total, 1)
+        ff_part_set(&parts[0], start, head)
+        ff_part_set(&parts[1], given.data, size)
+        ff_part_set(&parts[2], end, tail)
+        owners = [None, payload if type(payload) is bytes else None, None]
+        return self.send_or_queue(parts, 3 if tail else 2, owners, total, 1)
+
+    cdef bint send_or_queue(
+        self, ff_part *parts, int count, list owners, Py_ssize_t total, Py_ssize_t frames
+    ) except -1:
+        """Send the parts, queue what is left; True if nothing is. After an exception before the first byte: nothing is taken."""
+        cdef Py_ssize_t sent = 0
+        cdef int left = count
+        if not self.held:
+            try:
+                sent = self.transmit(&parts, &left)
+            except BaseException:
+                if left < count or self.skip < 0:
+                    self.accept(total, frames)
+                    self.queue_rest(parts, left, owners)
+                raise
+        self.accept(total, frames)
+        if sent == total:
+            return True
+        self.queue_rest(parts, left, owners)
+        return False
+
+    cdef Py_ssize_t transmit(self, ff_part **parts, int *count) except -1:
+        """Send until the kernel takes no more; returns the bytes sent and steps over them."""
+        cdef _Handle handle = self.handle
+        cdef Py_ssize_t sent = 0, got
+        cdef int error
+        while count[0]:
+            with nogil:
+                got = ff_write(handle.fd, handle.is_socket, handle.blocking, parts[0], count[0])
+                error = ff_last_error() if got < 0 else 0
+            if got >= 0:
+                sent += got
+                parts[0] = ff_parts_skip(parts[0], count, got)
+                if handle.is_socket:
+                    break
+            elif ff_would_block(error):
+                break
+            elif ff_interrupted(error):
+                PyErr_CheckSignals()
+            elif ff_is_local(error):
+                raise OSError(error, strerror(error))
+            else:
+                self.lose(error)
+        return sent
+
+    cdef int lose(self, int error) except -1:
+        self._error = ConnectionLost(error, strerror(error))
+        self.queue = []
+        self.gone = self.skip = self.last = 0
+        self.hold(-self.held)
+        raise self._error._again()
+
+    cdef int queue_rest(self, ff_part *parts, int count, list owners) except -1:
+        """Queue what is left of the parts: those that `bytes` objects own by reference, copies of the others."""
+        cdef Py_ssize_t size, first = len(owners) - count
+        cdef int i
+        for i in range(count):
+            size = ff_part_size(&parts[i])
+            owner = owners[first + i]
+            if owner is None:
+                owner = PyBytes_FromStringAndSize(ff_part_base(&parts[i]), size)
+            elif not self.held:
+                self.skip = PyBytes_GET_SIZE(owner) - size
+            if size:
+                self.queue.append(owner)
+                self.hold(size)
+        return 0
+
+    cdef int flush_queue(self) except -1:
+        """Send what is queued until the kernel takes no more."""
+        cdef ff_part parts[PARTS]
+        cdef ff_part *rest
+        cdef Py_ssize_t sent, offered, size
+        cdef int count, left
+        cdef bytes piece
+        while self.held:
+            count = 0
+            offered = 0
+            while count < PARTS and self.gone + count < len(self.queue):
+                piece = self.queue[self.gone + count]
+                size = PyBytes_GET_SIZE(piece) - (0 if count else self.skip)
+                ff_part_set(&parts[count], PyBytes_AS_STRING(piece) + (0 if count else self.skip), size)
+                offered += size
+                count += 1
+            rest = parts
+            left = count
+            sent = self.transmit(&rest, &left)
+            self.dequeue(sent, count - left, ff_part_size(rest) if left else 0)
+            if sent < offered:
+                break
+        return 0
+
+    cdef int dequeue(self, Py_ssize_t sent, Py_ssize_t pieces, Py_ssize_t first_left) except -1:
+        """Forget `sent` bytes: so many whole pieces, and of the next one all but `first_left` bytes."""
+        self.gone += pieces
+        self.hold(-sent)
+        if not self.held:
+            self.queue = []
+            self.gone = self.skip = 0
+            return 0
+        self.skip = len(self.queue[self.gone]) - first_left
+        if self.gone > 1024 or self.gone * 2 > len(self.queue):
+            del self.queue[: self.gone]
+            self.gone = 0
+        return 0
+
+    cdef bint write_items(self, tuple items) except -1:
+        cdef _Gather gather = _Gather.__new__(_Gather)
+        cdef Layout *layout = &self.plan.layout
+        cdef uint8_t lead[2 * SHORT_LEAD]
+        cdef Py_ssize_t total = 0, size, head
+        cdef bytes body
+        cdef list bodies = []
+        cdef bint encoded = self.lead_of(layout.limit if layout.kind == FIXED else 0, lead) < 0
+        for item in items:
+            if encoded:
+                body = self.plan.framing.encode(item)
+                head = 0
+            else:
+                body = item if PyBytes_CheckExact(item) else bytes(memoryview(item))
+                size = PyBytes_GET_SIZE(body)
+                if size > layout.limit:
+                    raise FrameTooLarge(size, layout.limit)
+                head = self.lead_of(size, lead)
+                if head < 0:
+                    self.plan.framing.parts(body)
+                    raise SystemError("a payload was refused for no reason")
+                head += layout.trailer_size
+            bodies.append(body)
+            total += head + PyBytes_GET_SIZE(body)
+        self.admit(total)
+        gather.writer = self
+        gather.block = new_block(POOLED_SIZE)
+        gather.owners = []
+        gather.blocked = self.held > 0
+        for body in bodies:
+            gather.add(body, encoded)
+        gather.ship()
+        if gather.refused:
+            raise gather.trouble
+        self.accept(total, len(bodies))
+        if gather.trouble is not None:
+            raise gather.trouble
+        return self.held == 0
+
+
+cdef class _Gather:
+    """Frames on their way into few system calls: small ones copied side by side, large payloads by reference."""
+
+    cdef FrameWriter writer
+    cdef Block *block
+    cdef Py_ssize_t start  # of the piece that is being written
+    cdef Py_ssize_t stop
+    cdef ff_part parts[PARTS]
+    cdef int count
+    cdef list owners
+    cdef bint begun
+    cdef bint blocked
+    cdef bint refused
+    cdef object trouble
+
+    def __dealloc__(self):
+        drop_block(self.block)
+
+    cdef int add(self, bytes body, bint encoded) except -1:
+        cdef Layout *layout = &self.writer.plan.layout
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+        cdef uint8_t *out
+        if self.block.size - self.stop < COPIED + 2 * SHORT_LEAD or self.count > PARTS - 4:
+            self.ship()
+        if not encoded:
+            self.stop += self.writer.lead_of(size, memory(self.block) + self.stop)
+        if size < COPIED:
+            memcpy(memory(self.block) + self.stop, PyBytes_AS_STRING(body), size)
+            self.stop += size
+        else:
+            self.close_piece()
+            ff_part_set(&self.parts[self.count], PyBytes_AS_STRING(body), size)
+            self.owners.append(body)
+            self.count += 1
+        if not encoded and layout.trailer_size:
+            out = memory(self.block) + self.stop
+            memcpy(out, layout.trailer, layout.trailer_size)
+            self.stop += layout.trailer_size
+        return 0
+
+    cdef int close_piece(self) except -1:
+        if self.stop > self.start:
+            ff_part_set(&self.parts[self.count], memory(self.block) + self.start, self.stop - self.start)
+            self.owners.append(None)
+            self.count += 1
+            self.start = self.stop
+        return 0
+
+    cdef int ship(self) except -1:
+        """Send what is gathered; once the kernel or an exception stopped that, queue it."""
+        cdef ff_part *rest = self.parts
+        cdef int left
+        self.close_piece()
+        left = self.count
+        if not self.blocked and not self.refused:
+            try:
+                self.begun |= self.writer.transmit(&rest, &left) > 0
+            except BaseException as error:
+                self.trouble = error
+                self.refused = not self.begun or self.writer._error is not None
+            self.blocked = left > 0
+        if left and not self.refused:
+            self.writer.queue_rest(rest, left, self.owners)
+        self.count = 0
+        self.start = self.stop = 0
+        self.owners = []
+        return 0
