@@ -29,14 +29,14 @@ def by_batch(decoder: Any, chunk: bytes, frames: list[bytes]) -> None:
 
 
 def by_buffer(decoder: Any, chunk: bytes, frames: list[bytes]) -> None:
-    more = True
-    while more and decoder.error is None:
+    while True:
         view = decoder.get_buffer(len(chunk))
         count = min(len(view), len(chunk))
         view[:count] = chunk[:count]
         frames += decoder.buffer_updated(count)
         chunk = chunk[count:]
-        more = bool(chunk)
+        if not chunk or decoder.error is not None:
+            break
 
 
 def by_pop(decoder: Any, chunk: bytes, frames: list[bytes]) -> None:
@@ -215,12 +215,13 @@ def delimiters(draw: st.DrawFn) -> ff.Delimiter:
             ]
         )
     )
+    keep = draw(st.booleans())
     return ff.Delimiter(
         *ends,
         start=draw(st.sampled_from([b"", b"", b"\x0b", b"ab"])),
-        keep=draw(st.booleans()),
+        keep=keep,
         at_eof=draw(st.sampled_from(["error", "deliver", "drop"])),
-        max_size=draw(LIMITS),
+        max_size=max(draw(LIMITS), max(map(len, ends)) if keep else 0),
     )
 
 
@@ -245,8 +246,12 @@ def framings() -> st.SearchStrategy[Any]:
 NOISE = st.one_of(
     st.binary(max_size=12),
     st.text("0123456789abAB+-_ x:,\r\n\0", max_size=12).map(str.encode),
-    st.sampled_from([b"\0", b"\1", b"\0\0\0\1", b"\xff" * 9, b"\x80" * 6, b"GET / HTTP/1.1", b"\x16\x03\x01", b"5:hello,"]),
-    st.sampled_from([b"Content-Length: 3\r\n\r\nabc", b"X: y\r\n", b"Content-Length: 0\r\n\r\n", b"content-length:1\r\n\r\n"]),
+    st.sampled_from(
+        [b"\0", b"\1", b"\0\0\0\1", b"\xff" * 9, b"\x80" * 6, b"GET / HTTP/1.1", b"\x16\x03\x01", b"5:hello,"]
+    ),
+    st.sampled_from(
+        [b"Content-Length: 3\r\n\r\nabc", b"X: y\r\n", b"Content-Length: 0\r\n\r\n", b"content-length:1\r\n\r\n"]
+    ),
 )
 
 

@@ -191,7 +191,9 @@ FAULTS = [
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("framing", "wire", "text"), FAULTS, ids=[f"{t[0]!r}"[:40] for t in FAULTS])
-def test_fault_says_both_numbers_whatever_the_chunks(engine: Any, framing: Any, wire: bytes, text: str, way: str) -> None:
+def test_fault_says_both_numbers_whatever_the_chunks(
+    engine: Any, framing: Any, wire: bytes, text: str, way: str
+) -> None:
     seen = set()
     for chunks in cuts(wire):
         decoder = engine.Decoder(framing)
@@ -414,7 +416,9 @@ def test_any_two_calls_after_a_failure(engine: Any, failure: str) -> None:
             assert decoder.stats.errors == (decoder.error is not None)
 
 
-@pytest.mark.parametrize("failure", ["no buffer", "no framing", "beyond the buffer", "negative", "huge", "hint", "arguments"])
+@pytest.mark.parametrize(
+    "failure", ["no buffer", "no framing", "beyond the buffer", "negative", "huge", "hint", "arguments"]
+)
 def test_misuse_changes_nothing(engine: Any, failure: str) -> None:
     for cut in range(len(GOOD)):
         decoder = engine.Decoder(FRAMING)

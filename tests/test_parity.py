@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import fastframe as ff
 from support import cases, framings, result, streams
@@ -151,7 +158,7 @@ ODD = [
     lambda header: True,
     lambda header: header[5],
     lambda header: 1 // 0,
-    lambda header: int(header),
+    int,
     lambda header: next(iter(())),
     lambda header: (_ for _ in ()).throw(ff.BadMagic("my words", header)),
     lambda header: (_ for _ in ()).throw(ff.ConcurrentUse()),

@@ -184,6 +184,8 @@ cdef class FrameBatch:
     @property
     def buffer(self):
         """The chunk that the frames lie in, as a read-only memoryview of bytes."""
+        if self.owner is not None:
+            return memoryview(self.owner)
         return memoryview(window_of(self, NULL, <void *>self.data, self.size, 1, False))
 
     @property

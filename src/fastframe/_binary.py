@@ -157,7 +157,7 @@ class LengthField(Framing):
         if 0 < trailer_size < len(trailer):
             raise ValueError(f"trailer_size {trailer_size} is less than the trailer's {len(trailer)} bytes")
         trailing = trailer_size or len(trailer)
-        most = (1 << (8 * width - signed)) - 1
+        most = (1 << (8 * width - bool(signed))) - 1
         if mask is not None:
             most = integer("mask", mask, 1, (1 << 8 * width) - 1)
             if mask & (mask + 1):

@@ -25,19 +25,19 @@ cdef class Decoder(_Stream):
             self.busy = False
 
     cdef list take(self, const uint8_t *data, Py_ssize_t size):
-        cdef list frames = []
         cdef Py_ssize_t used
         self.check_open(size)
-        used = self.absorb(data, size, frames)
+        self.out = []
+        used = self.absorb(data, size)
         if self.trouble is None and self.target == NULL and self.stop == self.start and used < size:
-            used += self.parse(data + used, size - used, frames, None)
+            used += self.parse(data + used, size - used, None)
             if self.trouble is None and used < size and self.is_large(size - used):
                 used += self.begin_target(data + used, size - used)
-        if used < size and (frames or not isinstance(self.trouble, InvalidFrame)):
+        if used < size and (self.out or not isinstance(self.trouble, InvalidFrame)):
             self.keep(data + used, size - used)
         self.settle()
-        self.conclude(len(frames) > 0)
-        return frames
+        self.conclude(len(self.out) > 0)
+        return self.hand()
 
     cdef int check_open(self, Py_ssize_t size) except -1:
         self.check()
@@ -45,20 +45,23 @@ cdef class Decoder(_Stream):
             raise ConnectionClosed()
         return 0
 
-    cdef Py_ssize_t absorb(self, const uint8_t *data, Py_ssize_t size, list frames) except -1:
+    cdef Py_ssize_t absorb(self, const uint8_t *data, Py_ssize_t size) except -1:
         """Deliver what is queued, and complete the frame that is begun; returns how many bytes of `data` that took."""
         cdef Py_ssize_t used = 0
         if self.target != NULL:
-            used = self.complete_target(data, size, frames)
+            used = self.complete_target(data, size)
             if self.target != NULL or self.trouble is not None:
                 return used
         if self.stop > self.start:
-            self.start += self.parse(self.base(), self.stop - self.start, frames, None)
+            if self.known and self.stop - self.start + size < self.span.total and not self.is_large(self.span.total):
+                self.keep(data, size)
+                return size
+            self.start += self.parse(self.base(), self.stop - self.start, None)
             if self.trouble is None and self.stop > self.start:
-                used += self.complete_queued(data + used, size - used, frames)
+                used += self.complete_queued(data + used, size - used)
         return used
 
-    cdef Py_ssize_t complete_target(self, const uint8_t *data, Py_ssize_t size, list frames) except -1:
+    cdef Py_ssize_t complete_target(self, const uint8_t *data, Py_ssize_t size) except -1:
         cdef Py_ssize_t used = self.fill_target(data, size)
         cdef Py_ssize_t rest = self.plan.layout.trailing - (self.stop - self.start)
         if self.filled == self.payload and rest > 0:
@@ -67,12 +70,12 @@ cdef class Decoder(_Stream):
             used += rest
         if self.target_done():
             try:
-                frames.append(self.take_target())
+                self.out.append(self.take_target())
             except BaseException as error:
                 self.trouble = error
         return used
 
-    cdef Py_ssize_t complete_queued(self, const uint8_t *data, Py_ssize_t size, list frames) except -1:
+    cdef Py_ssize_t complete_queued(self, const uint8_t *data, Py_ssize_t size) except -1:
         """Add to the queued part of a frame what it needs, and little more, until it is complete."""
         cdef Py_ssize_t used = 0, held, step
         try:
@@ -80,7 +83,7 @@ cdef class Decoder(_Stream):
                 held = self.stop - self.start
                 if self.is_large(held):
                     self.queue_to_target()
-                    return used + self.complete_target(data + used, size - used, frames)
+                    return used + self.complete_target(data + used, size - used)
                 step = self.span.total - held
                 if not self.known:
                     step = max(step, held, 64)
@@ -89,10 +92,11 @@ cdef class Decoder(_Stream):
                 used += step
                 if self.judge(self.base(), held + step, 0):
                     used -= held + step - self.span.total
-                    frames.append(
+                    self.out.append(
                         PyBytes_FromStringAndSize(<char *>self.base() + self.span.low, self.span.high - self.span.low)
                     )
                     self.count(self.span.total)
+                    self.known = False
                     self.start = self.stop = 0
                     return used
         except BaseException as error:
@@ -104,6 +108,7 @@ cdef class Decoder(_Stream):
         """Take a buffer's bytes; return every frame that is now complete as a FrameBatch, without copying `bytes`."""
         cdef _Input given = input_of(data)
         cdef FrameBatch batch
+        cdef Py_ssize_t used
         self.enter()
         try:
             self.check_open(given.size)
@@ -114,7 +119,7 @@ cdef class Decoder(_Stream):
             if given.copy is None:
                 given.copy = PyBytes_FromStringAndSize(<const char *>given.data, given.size)
             batch = new_batch(given.copy, NULL, <const uint8_t *>PyBytes_AS_STRING(given.copy), given.size)
-            used = self.parse(batch.data, batch.size, None, batch)
+            used = self.parse(batch.data, batch.size, batch)
             self.keep(batch.data + used, batch.size - used)
             self.conclude(batch.count > 0)
             return batch
@@ -178,9 +183,6 @@ cdef class Decoder(_Stream):
         """Take the first `n` bytes of the memory that get_buffer lent; return every frame that is now complete."""
         cdef Py_ssize_t size = operator_index(n)
         cdef Py_ssize_t lent = 0 if self.window is None else self.window.size
-        cdef list frames = []
-        if size < 0 or size > lent:
-            raise ValueError(f"{size} bytes can't have been received into a buffer of {lent}")
         if self.busy:
             raise ConcurrentUse()
         if self.plan is None:
@@ -188,6 +190,9 @@ cdef class Decoder(_Stream):
         self.busy = True
         try:
             self.check()
+            self.out = []
+            if size < 0 or size > lent:
+                raise ValueError(f"{size} bytes can't have been received into a buffer of {lent}")
             if self.window is not None:
                 if self.window.owner is None:
                     self.stop += size
@@ -195,29 +200,28 @@ cdef class Decoder(_Stream):
                     self.filled += size
                 self.retire()
             if self.target != NULL:
-                self.complete_target(nothing, 0, frames)
+                self.complete_target(nothing, 0)
             if self.target == NULL and self.trouble is None and self.stop > self.start:
-                self.start += self.parse(self.base(), self.stop - self.start, frames, None)
+                self.start += self.parse(self.base(), self.stop - self.start, None)
                 if self.trouble is None:
                     self.queue_to_target()
             self.settle()
-            self.conclude(len(frames) > 0)
-            return frames
+            self.conclude(len(self.out) > 0)
+            return self.hand()
         finally:
             self.busy = False
 
     def feed_eof(self):
         """Tell that the stream has ended: the frames that were left, [] at a clean end, else TruncatedFrame."""
-        cdef list frames = []
         self.enter()
         try:
             self.check()
-            if self.ended:
-                return frames
-            self.absorb(nothing, 0, frames)
-            if self.trouble is None:
-                frames += self.finish()
-            self.conclude(len(frames) > 0)
-            return frames
+            self.out = []
+            if not self.ended:
+                self.absorb(nothing, 0)
+                if self.trouble is None:
+                    self.out += self.finish()
+                self.conclude(len(self.out) > 0)
+            return self.hand()
         finally:
             self.busy = False

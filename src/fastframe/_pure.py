@@ -35,15 +35,16 @@ class Decoder(Core):
     Any buffer can be fed; it isn't referenced after the call, unless it is `bytes`.
     """
 
-    __slots__ = ("_lent", "_lent_size")
+    __slots__ = ("_lent", "_lent_size", "_memory")
 
+    _memory: bytearray
     _lent: memoryview | None
     _lent_size: int
 
     def __init__(self, framing: Framing) -> None:
         self._once()
         self._start(framing)
-        self._lent, self._lent_size = None, 0
+        self._lent, self._lent_size, self._memory = None, 0, bytearray()
         self._idle = True
 
     def feed(self, data: Buffer) -> list[bytes]:
@@ -130,7 +131,8 @@ class Decoder(Core):
             size = LARGE
             if self._open is not None:
                 size = max(size, min(self._open[0] - self._have, self._have))
-            self._lent, self._lent_size = memoryview(bytearray(size)), size
+            self._memory = bytearray(size)
+            self._lent, self._lent_size = memoryview(self._memory), size
             return self._lent
         finally:
             self._idle = True
@@ -150,7 +152,8 @@ class Decoder(Core):
                 raise ValueError(f"nbytes must be 0 to {self._lent_size}, the bytes handed out, not {nbytes}")
             data = b""
             if nbytes and self._error is None and self._lent is not None:
-                data = bytes(self._lent[:nbytes])
+                # Not from the view that was lent: its user may have released that.
+                data = bytes(memoryview(self._memory)[:nbytes])
             self._take(data)
             self._run(ALL)
             return self._hand_all()
@@ -180,15 +183,14 @@ class Decoder(Core):
         """What every method begins with: end the lent buffer's life, raise what is to be raised, queue the bytes."""
         if self._lent is not None:
             self._called()
-        if self._error is not None and not self._out:
-            self._fail()
+        self._check()
         if data:
             if self._ended:
                 raise ConnectionClosed
             self._keep(data)
 
     def _called(self) -> None:
-        lent, self._lent, self._lent_size = self._lent, None, 0
+        lent, self._lent, self._lent_size, self._memory = self._lent, None, 0, bytearray()
         if lent is not None:
             try:
                 lent.release()

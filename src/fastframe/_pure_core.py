@@ -7,7 +7,7 @@ has been measured: joined once, when it is complete, if its size is known; in a 
 bytearray that grows if it isn't. So the time is linear in the bytes for any chunks,
 and the memory is what arrived.
 
-Frames that are parsed wait in `_out` for the call's last step. If a signal handler or a
+Frames that are parsed wait in `_out`, or `_spanned`, for the call's last step. If a signal handler or a
 Computed's function raises before, the next call delivers them.
 """
 
@@ -65,6 +65,7 @@ class Core(Guarded):
         "_queue",
         "_raised",
         "_seen",
+        "_spanned",
         "_spans_of",
         "_trailer",
         "_want",
@@ -84,6 +85,7 @@ class Core(Guarded):
     _want: int  # if nothing is: bytes to have before it is measured again
     _seen: int  # and bytes that have been measured
     _out: list[bytes]
+    _spanned: tuple[bytes, list[int], list[int]] | None  # frames before these, of a batch that isn't made yet
     _offset: int  # of the first undelivered byte in the stream
     _frames: int
     _bytes: int
@@ -95,7 +97,7 @@ class Core(Guarded):
         """Set all state. Raises TypeError unless `framing` is a Framing."""
         plan = _planned(framing)
         self._queue = deque()
-        self._out = []
+        self._out, self._spanned = [], None
         self._offset = self._frames = self._bytes = self._at = 0
         self._error = None
         self._raised = self._ended = False
@@ -124,19 +126,16 @@ class Core(Guarded):
             self._called()
             if self._raised and type(self._error) is not ConnectionClosed:
                 self._fail()
-            queue = self._queue
-            if self._have:
-                queue = deque(self._part)
-                queue.extend(self._pieces())
-            again: deque[bytes | bytearray] = deque()
+            queue = deque((*self._part, *self._pieces())) if self._have else self._queue
             if not self._raised:
                 self._error = None
             if self._have:
                 self._at = 0
-                self._queue, again = queue, self._queue
-            self._forget()
+            self._queue = queue
+            self._part = []
+            self._have = self._seen = self._want = 0
+            self._open = None
             self._frames_of, self._spans_of, self._plan, self._trailer, self._least, self._framing = plan
-            again.clear()
         finally:
             self._idle = True
 
@@ -147,7 +146,7 @@ class Core(Guarded):
         0 if a complete frame waits for `pop()` or `read_one()`, after an error, and after the end. Raises
         ConcurrentUse if bytes that nobody has looked at would have to be measured, and what a Computed's function raises.
         """
-        if self._error is not None or self._ended or self._out:
+        if self._error is not None or self._ended or self._out or self._spanned is not None:
             return 0
         if self._queue:
             try:
@@ -192,13 +191,15 @@ class Core(Guarded):
             if self._raised and type(self._error) is not ConnectionClosed:
                 self._fail()
             rest = b"".join((*self._part, *self._pieces()))
-            offset = self._offset + len(rest)
+            offset, queue = self._offset + len(rest), deque[bytes | bytearray]()
             if not self._raised:
                 self._error = None
-            self._queue = deque()
+            self._queue = queue
             self._at = 0
             self._offset = offset
-            self._forget()
+            self._part = []
+            self._have = self._seen = self._want = 0
+            self._open = None
             return rest
         finally:
             self._idle = True
@@ -207,6 +208,16 @@ class Core(Guarded):
 
     def _called(self) -> None:
         """A method that ends the life of what the last one gave out has been called."""
+
+    def _check(self) -> None:
+        """What a call that delivers begins with: the frames of an interrupted one come first, then the error."""
+        if self._spanned is not None:
+            data, starts, stops = self._spanned
+            frames = [*map(data.__getitem__, map(slice, starts, stops)), *self._out]
+            self._out = frames
+            self._spanned = None
+        if self._error is not None and not self._out:
+            self._fail()
 
     def _keep(self, data: bytes) -> None:
         """Queue bytes that came."""
@@ -259,27 +270,23 @@ class Core(Guarded):
             moved, count = behind - pos, len(begins)
             queue[0] = data
             self._out = []
+            self._spanned = data, starts, stops
             self._at = behind
             self._offset += moved
             self._bytes += moved
             self._frames += count
         try:
             self._run(ALL)
-        except BaseException as error:
+        except Exception as error:
             if not starts or not self._is_kept(error):
-                self._out = [*map(data.__getitem__, map(slice, starts, stops)), *self._out]
                 raise
-        if not self._out and not starts and self._error is not None:
+        if self._error is not None and not starts and not self._out:
             self._fail()
         if self._out:
-            frames = [*map(data.__getitem__, map(slice, starts, stops)), *self._out]
-            data, starts, stops = b"".join(frames), [], []
-            behind = 0
-            for frame in frames:
-                starts.append(behind)
-                behind += len(frame)
-                stops.append(behind)
-        made = batch(data if starts else b"", starts, stops)
+            made = _joined_batch([*map(data.__getitem__, map(slice, starts, stops)), *self._out])
+        else:
+            made = batch(data if starts else b"", starts, stops)
+        self._spanned = None
         self._out = []
         return made
 
@@ -412,13 +419,8 @@ class Core(Guarded):
         part = self._part[0]
         assert type(part) is bytearray
         want = self._want - have
-        if want > there:
-            piece = data[pos:]
-            part += piece
-            self._have = have + there
-            self._at = end
-            return False
-        # More than it asks for, so that a header without an end isn't measured byte by byte; but not all there
+        # Measured whenever bytes came, even fewer than it asks for: magic and length are judged as soon as they are there.
+        # And more than it asks for, so that a header without an end isn't measured byte by byte; but not all there
         # is: what lies behind this frame is better parsed where it is.
         take = min(there, max(want, have, _STEP))
         try:
@@ -541,6 +543,15 @@ def _planned(framing: Framing) -> tuple[Frames | None, Spans | None, Any, bytes,
         raise TypeError(f"framing must be a Framing (LengthField, Delimiter, ...), not {type(framing).__name__}")
     least = framing._measure(b"", 0, 0)
     return *loops(framing), framing._trailer, least if isinstance(least, int) else least[3] or least[0], framing
+
+
+def _joined_batch(frames: list[bytes]) -> FrameBatch:
+    starts, stops, behind = [], [], 0
+    for frame in frames:
+        starts.append(behind)
+        behind += len(frame)
+        stops.append(behind)
+    return batch(b"".join(frames), starts, stops)
 
 
 def immutable(data: Buffer) -> bytes:

@@ -23,7 +23,7 @@ cdef _Handle handle_of(object source):
         raise TypeError(f"a descriptor or an object with fileno() is needed, not {type(source).__name__}")
     if not isinstance(fd, int):
         fd = operator_index(fd())
-    if fd < 0:
+    if not 0 <= fd <= 0x7FFFFFFF:
         raise ValueError(f"the descriptor {fd} is not open")
     kind = ff_socket_type(fd)
     if kind < 0:
@@ -90,6 +90,7 @@ cdef class FrameReader(_Stream):
 
     cdef _Handle handle
     cdef Py_ssize_t buffer_size
+    cdef bint at_eof  # the last receive found the end
     cdef bint modest  # a large frame has just ended: take little, another one may follow
 
     def __init__(self, source, framing, *, buffer_size=POOLED_SIZE, readahead=True):
@@ -112,20 +113,20 @@ cdef class FrameReader(_Stream):
 
     def read(self):
         """Return every frame that is there, as a list of bytes; [] if it would have to wait."""
-        cdef list frames = []
         self.enter()
         try:
             self.check_end()
-            self.deliver(frames)
-            while not frames and self.trouble is None:
+            self.out = []
+            self.deliver()
+            while not self.out and self.trouble is None:
                 if self.pull() < 0:
                     break
-                if self.ended:
+                if self.at_eof:
                     return self.last()
-                self.deliver(frames)
+                self.deliver()
             self.settle()
-            self.conclude(len(frames) > 0)
-            return frames
+            self.conclude(len(self.out) > 0)
+            return self.hand()
         finally:
             self.busy = False
 
@@ -146,7 +147,7 @@ cdef class FrameReader(_Stream):
                 if self.pull() < 0:
                     self.settle()
                     return self.batch_of(None)
-                if self.ended:
+                if self.at_eof:
                     frames = self.last()
                     return self.batch_of(frames[0])
         finally:
@@ -165,8 +166,32 @@ cdef class FrameReader(_Stream):
                 if self.pull() < 0:
                     self.settle()
                     return None
-                if self.ended:
+                if self.at_eof:
                     return self.last()[0]
+        finally:
+            self.busy = False
+
+    def _look(self):
+        """Whether the next read would return a frame or raise, instead of having to wait."""
+        self.enter()
+        try:
+            while self._error is None and not self.ended and self.deferred is None:
+                if self.target != NULL:
+                    if self.target_done():
+                        break
+                elif self.stop > self.start and self.judge(self.base(), self.stop - self.start, 0):
+                    break
+                self.queue_to_target()
+                if self.pull() < 0:
+                    self.settle()
+                    return False
+                if self.at_eof:
+                    break
+            return True
+        except FrameError:
+            # It is found again, or sticky: for the read to raise.
+            self.seen = 0
+            return True
         finally:
             self.busy = False
 
@@ -187,26 +212,23 @@ cdef class FrameReader(_Stream):
             self.check()
         return 0
 
-    cdef int deliver(self, list frames) except -1:
+    cdef int deliver(self) except -1:
         """Deliver what is complete of the target and the queue."""
         if self.target != NULL:
             if not self.target_done():
                 return 0
-            frame = self.next_frame()
-            frames.append(frame)
+            self.out.append(self.next_frame())
             if self.single:
                 return 0
         if self.stop > self.start:
-            self.start += self.parse(self.base(), self.stop - self.start, frames, None)
+            self.start += self.parse(self.base(), self.stop - self.start, None)
             if self.trouble is None:
                 self.queue_to_target()
         return 0
 
     cdef list last(self):
         """What the end of the stream makes of what is left: frames, or the error that there are none."""
-        cdef list frames
-        self.ended = False
-        frames = self.finish()
+        cdef list frames = self.finish()
         if self.trouble is None:
             self._error = ConnectionClosed()
         self.conclude(len(frames) > 0)
@@ -215,8 +237,10 @@ cdef class FrameReader(_Stream):
         return frames
 
     cdef int pull(self) except -2:
-        """One receive: 1 if bytes came, or the end, then `ended`; -1 if it would have to wait."""
+        """One receive: 1 if bytes came, or the end, then `at_eof`; -1 if it would have to wait."""
         cdef Py_ssize_t got, ask
+        if self.at_eof:
+            return 1
         if self.target != NULL and self.filled < self.payload:
             self.grow_target(1)
             got = self.receive(
@@ -227,7 +251,8 @@ cdef class FrameReader(_Stream):
                 self.modest = self.filled == self.payload
             return 1 if got >= 0 else -1
         if self.single:
-            ask = max(1, self.missing())
+            # What a header declares is asked for only as far as as much has arrived.
+            ask = max(1, min(self.missing(), self.stop - self.start + SLACK))
             self.reserve(ask)
         elif self.modest:
             ask = min(self.buffer_size, 4096)
@@ -253,7 +278,7 @@ cdef class FrameReader(_Stream):
             if got > size:
                 raise SystemError(f"the system received {got} bytes into a buffer of {size}")
             if got >= 0:
-                self.ended = got == 0
+                self.at_eof = got == 0
                 return got
             if ff_would_block(error):
                 return -1

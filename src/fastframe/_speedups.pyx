@@ -61,6 +61,7 @@ from .errors import (
     ConcurrentUse,
     ConnectionClosed,
     ConnectionLost,
+    FrameError,
     FrameTooLarge,
     InvalidFrame,
     QueueFull,
@@ -75,6 +76,12 @@ cdef extern from "Python.h":
     char *raw_data "PyBytes_AS_STRING"(PyObject *)
     Py_ssize_t raw_size "PyBytes_GET_SIZE"(PyObject *)
     int append "PyList_Append"(list, PyObject *)
+    list new_list "PyList_New"(Py_ssize_t)
+    int cut "PyList_SetSlice"(list, Py_ssize_t, Py_ssize_t, PyObject *) except -1
+
+cdef extern from "_bytes.h":
+    PyObject *ff_bytes(const void *, Py_ssize_t)
+    PyObject **list_items "FF_LIST_ITEMS"(list)
 
 cdef extern from "_sys.h":
     ctypedef Py_ssize_t ff_fd

@@ -5,6 +5,8 @@ cdef enum:
     LARGE = 65536
     # What a buffer may hold beyond what arrived.
     SLACK = 65536
+    # The most frames for which a list makes room before it has them.
+    PLACES = 8192
 
 cdef uint8_t nothing[1]
 
@@ -35,6 +37,7 @@ cdef class _Stream:
     cdef bint ended
     cdef bint busy
     cdef bint single  # deliver one frame a call
+    cdef list out  # the frames that this call has to return
     cdef _Window window
     cdef object view
     cdef uint64_t offset
@@ -70,6 +73,14 @@ cdef class _Stream:
             self.raised = True
             self.drop()
             raise self._error._again()
+        return 0
+
+    cdef int withdraw(self) except -1:
+        """Forget an error that hasn't been raised yet: what is held may be frames of another kind, or none."""
+        if self.raised:
+            self.check()
+        self._error = None
+        self.errors = 0
         return 0
 
     cdef int conclude(self, bint delivered) except -1:
@@ -255,6 +266,11 @@ cdef class _Stream:
         self.taken += size
         self.offset += size
 
+    cdef list hand(self):
+        """The frames that this call returns."""
+        frames, self.out = self.out, None
+        return frames
+
     cdef int judge(self, const uint8_t *data, Py_ssize_t size, Py_ssize_t at) except -1:
         """Whether the frame `at` bytes behind the stream's position, `size` bytes of it at `data`, is complete."""
         cdef Layout *layout = &self.plan.layout
@@ -262,10 +278,13 @@ cdef class _Stream:
         if answer >= ASK:
             answer = self.ask(answer, data, size, self.offset + at)
         self.known = answer == FOUND
-        if not self.known or self.span.total > size:
-            self.seen = size if layout.kind == DELIMITED or layout.kind == ASKED else 0
-            return 0
         self.seen = 0
+        if not self.known:
+            if layout.kind == DELIMITED or layout.kind == ASKED:
+                self.seen = size
+            return 0
+        if self.span.total > size:
+            return 0
         if layout.trailer_size and memcmp(
             data + self.span.total - layout.trailer_size, layout.trailer, layout.trailer_size
         ):
@@ -301,8 +320,8 @@ cdef class _Stream:
         self.span.total, self.span.low, self.span.high, self.span.header = measured
         return FOUND
 
-    cdef Py_ssize_t parse(self, const uint8_t *data, Py_ssize_t size, list frames, FrameBatch batch):
-        """Deliver the complete frames at `data` to the list or batch; returns how many bytes they took.
+    cdef Py_ssize_t parse(self, const uint8_t *data, Py_ssize_t size, FrameBatch batch):
+        """Deliver the complete frames at `data` to `out`, or the batch; returns how many bytes they took.
 
         With `single`, one frame at most. What stops it early is left in `trouble`.
         """
@@ -311,14 +330,14 @@ cdef class _Stream:
         cdef bytes frame
         try:
             if batch is None and self.plan.layout.plain and not self.single and not self.seen:
-                self.parse_plain(data, size, frames, &at)
+                self.parse_plain(data, size, &at)
             while at < size and self.judge(data + at, size - at, at):
                 length = self.span.high - self.span.low
                 if batch is not None:
                     batch.add(at + self.span.low, length, (size - at) // self.span.total)
                 else:
                     frame = PyBytes_FromStringAndSize(<const char *>data + at + self.span.low, length)
-                    frames.append(frame)
+                    self.out.append(frame)
                 at += self.span.total
                 self.frames += 1
                 if self.single:
@@ -326,39 +345,64 @@ cdef class _Stream:
         except BaseException as error:
             self.trouble = error
             self.seen = 0
+        if at:
+            self.known = self.known and at < size and not self.single
         self.offset = before + at
         self.taken += at
         return at
 
-    cdef int parse_plain(self, const uint8_t *data, Py_ssize_t size, list frames, Py_ssize_t *used) except -1:
-        """The hot loop: deliver frames while they are complete and nothing is odd about their lengths."""
+    cdef int parse_plain(self, const uint8_t *data, Py_ssize_t size, Py_ssize_t *used) except -1:
+        """Deliver frames while they are complete and nothing is odd about their lengths."""
         cdef Layout *layout = &self.plan.layout
-        cdef Py_ssize_t at = 0, total, strip = layout.strip
-        cdef Py_ssize_t behind = layout.offset + layout.width, offset = layout.offset
+        # Constants here make three loops of one.
+        if layout.width != 4:
+            return self.parse_fields(data, size, used, layout.width, layout.big_endian)
+        if layout.big_endian:
+            return self.parse_fields(data, size, used, 4, True)
+        return self.parse_fields(data, size, used, 4, False)
+
+    cdef inline int parse_fields(
+        self, const uint8_t *data, Py_ssize_t size, Py_ssize_t *used, int width, bint big_endian
+    ) except -1:
+        """The hot loop."""
+        cdef Layout *layout = &self.plan.layout
+        cdef Py_ssize_t at = 0, total, strip = layout.strip, offset = layout.offset
+        cdef Py_ssize_t last = size - offset - width
         cdef uint64_t length, low = layout.low, count = layout.count
         cdef uint64_t base = <uint64_t>layout.adjustment + <uint64_t>layout.header
-        cdef int width = layout.width
-        cdef bint big_endian = layout.big_endian
-        cdef uint64_t made = 0
-        cdef PyObject *frame
+        cdef Py_ssize_t made = 0, places = -1
         cdef int failed = 0
-        while size - at >= behind:
+        cdef list frames = self.out
+        cdef PyObject **place = NULL
+        cdef PyObject *frame
+        while at <= last:
             length = load(data + at + offset, width, big_endian)
             if length - low >= count:
                 break
             total = <Py_ssize_t>(length + base)
             if total > size - at:
                 break
-            frame = raw_bytes(<const char *>data + at + strip, total - strip)
+            if places < 0:
+                # As many places as frames like the first one fill. Nobody else sees the list while some are empty.
+                places = min((size - at) // total, PLACES) if not frames else 0
+                if places:
+                    self.out = frames = new_list(places)
+                    place = list_items(frames)
+            frame = ff_bytes(data + at + strip, total - strip)
             if frame == NULL:
                 failed = -1
                 break
-            failed = append(frames, frame)
-            Py_XDECREF(frame)
-            if failed:
-                break
+            if made < places:
+                place[made] = frame
+            else:
+                failed = append(frames, frame)
+                Py_XDECREF(frame)
+                if failed:
+                    break
             at += total
             made += 1
+        if made < places:
+            cut(frames, made, places, NULL)
         self.frames += made
         used[0] = at
         return failed
@@ -366,7 +410,7 @@ cdef class _Stream:
     cdef FrameBatch batch_queued(self):
         """The complete frames of the queue as a batch, which takes the queue's block along."""
         cdef FrameBatch batch = new_batch(None, self.block, self.base(), self.stop - self.start)
-        self.start += self.parse(batch.data, batch.size, None, batch)
+        self.start += self.parse(batch.data, batch.size, batch)
         if not batch.count:
             drop_block(batch.block)
             batch.block = NULL
@@ -394,6 +438,7 @@ cdef class _Stream:
                     )
                     self.start += self.span.total
                     self.count(self.span.total)
+                    self.known = False
             except BaseException as error:
                 self.trouble = error
                 self.seen = 0
@@ -453,15 +498,17 @@ cdef class _Stream:
         cdef _Plan plan = plan_of(framing)
         self.enter()
         try:
-            if self.raised:
-                self.check()
-            self._error = None
+            self.withdraw()
             self.untarget()
             self.plan = plan
             self.seen = 0
             self.known = False
         finally:
             self.busy = False
+
+    @framing.deleter
+    def framing(self):
+        raise AttributeError("the framing of a stream can't be deleted")
 
     @property
     def needed(self):
@@ -501,9 +548,7 @@ cdef class _Stream:
         """Give back all undelivered bytes, as bytes, and forget them: for a change of protocol."""
         self.enter()
         try:
-            if self.raised:
-                self.check()
-            self._error = None
+            self.withdraw()
             data = self.raw()
             self.drop()
             self.offset += len(data)

@@ -16,7 +16,8 @@ cdef class FrameWriter:
     sink: a descriptor as an int, or an object with fileno(), which is kept. Never waits; never changes
         O_NONBLOCK. What the kernel doesn't take is pending, and goes first at the next call.
     high_water, low_water: `writable` turns False above the one and True again at or below the other, in bytes.
-    max_pending: the most bytes that may be pending; a call that could exceed it takes nothing and raises QueueFull.
+    max_pending: the most bytes that may be pending; a call that could exceed it takes nothing and raises
+        QueueFull. Only when nothing is pending, `write` takes a frame of any size.
 
     ConnectionLost, and every later call raises it, when the connection broke.
     """
@@ -118,6 +119,10 @@ cdef class FrameWriter:
         self.plan = plan
         self.busy = False
 
+    @framing.deleter
+    def framing(self):
+        raise AttributeError("the framing of a writer can't be deleted")
+
     @property
     def error(self):
         """The ConnectionLost that sending has ended in, or None."""
@@ -163,10 +168,12 @@ cdef class FrameWriter:
         elif self.held <= self.low_water:
             self.closed_gate = False
 
-    cdef int admit(self, Py_ssize_t size) except -1:
-        """Flush what waits; QueueFull if `size` bytes more could be too many."""
+    cdef int admit(self, Py_ssize_t size, bint single) except -1:
+        """Flush what waits; QueueFull if `size` bytes more could be too many. A single frame may have an empty queue."""
         if self.held:
             self.flush_queue()
+        if single and not self.held:
+            return 0
         if size > self.max_pending - self.held:
             raise QueueFull(size, self.held, self.max_pending)
         return 0
@@ -214,6 +221,7 @@ cdef class FrameWriter:
         cdef const uint8_t *end = layout.trailer
         cdef list owners
         cdef bytes opening, closing
+        self.last = 0
         if size > layout.limit:
             raise FrameTooLarge(size, layout.limit)
         head = self.lead_of(size, piece)
@@ -225,7 +233,7 @@ cdef class FrameWriter:
             start, head = opening, len(opening)
             end, tail = closing, len(closing)
         total = head + size + tail
-        self.admit(total)
+        self.admit(total, True)
         if head + tail <= 2 * SHORT_LEAD and size <= COPIED:
             if start != piece:
                 memcpy(piece, start, head)
@@ -237,8 +245,10 @@ cdef class FrameWriter:
         ff_part_set(&parts[0], start, head)
         ff_part_set(&parts[1], given.data, size)
         ff_part_set(&parts[2], end, tail)
-        owners = [None, payload if type(payload) is bytes else None, None]
-        return self.send_or_queue(parts, 3 if tail else 2, owners, total, 1)
+        owners = [None, payload if type(payload) is bytes else None]
+        if tail:
+            owners.append(None)
+        return self.send_or_queue(parts, len(owners), owners, total, 1)
 
     cdef bint send_or_queue(
         self, ff_part *parts, int count, list owners, Py_ssize_t total, Py_ssize_t frames
@@ -250,7 +260,7 @@ cdef class FrameWriter:
             try:
                 sent = self.transmit(&parts, &left)
             except BaseException:
-                if left < count or self.skip < 0:
+                if self._error is None and sent_some(parts, count, left, total):
                     self.accept(total, frames)
                     self.queue_rest(parts, left, owners)
                 raise
@@ -352,7 +362,9 @@ cdef class FrameWriter:
         cdef Py_ssize_t total = 0, size, head
         cdef bytes body
         cdef list bodies = []
-        cdef bint encoded = self.lead_of(layout.limit if layout.kind == FIXED else 0, lead) < 0
+        cdef bint encoded
+        self.last = 0
+        encoded = self.lead_of(layout.limit if layout.kind == FIXED else 0, lead) < 0
         for item in items:
             if encoded:
                 body = self.plan.framing.encode(item)
@@ -369,7 +381,7 @@ cdef class FrameWriter:
                 head += layout.trailer_size
             bodies.append(body)
             total += head + PyBytes_GET_SIZE(body)
-        self.admit(total)
+        self.admit(total, False)
         gather.writer = self
         gather.block = new_block(POOLED_SIZE)
         gather.owners = []
@@ -383,6 +395,15 @@ cdef class FrameWriter:
         if gather.trouble is not None:
             raise gather.trouble
         return self.held == 0
+
+
+cdef bint sent_some(const ff_part *parts, int count, int left, Py_ssize_t total) noexcept:
+    """Whether any of the `total` bytes in `count` parts is sent, of which `left` parts, from `parts` on, are left."""
+    cdef Py_ssize_t rest = 0
+    cdef int i
+    for i in range(left):
+        rest += ff_part_size(&parts[i])
+    return rest < total
 
 
 cdef class _Gather:

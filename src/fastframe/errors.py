@@ -35,10 +35,14 @@ class FrameError(Exception):
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self.args == other.args
+        return self._facts() == other._facts()
 
     def __hash__(self) -> int:
-        return hash((type(self), str(self)))
+        return hash((type(self), self._facts()))
+
+    def _facts(self) -> tuple[object, ...]:
+        """What two equal errors have in common."""
+        return self.args
 
     def _again(self) -> Self:
         """An equal, fresh instance, without traceback or context."""
@@ -64,6 +68,10 @@ class InvalidFrame(FrameError, ValueError):
     def __str__(self) -> str:
         where = "" if self.offset is None else f", at offset {self.offset}"
         return f"{self._reason}{where}{self._hint}"
+
+    def _facts(self) -> tuple[object, ...]:
+        # The hint depends on how many bytes were there beyond the fault.
+        return self.args[:-1]
 
     def _located(self, offset: int, first: bytes) -> Self:
         """The same error at `offset`; `first` are the frame's first bytes, as far as they are there."""

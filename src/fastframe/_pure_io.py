@@ -1,0 +1,142 @@
+"""Descriptors for the pure engine: what one is, whether it is ready, and waiting for it.
+
+O_NONBLOCK belongs to everyone who shares a descriptor: it is never changed. A socket is
+used through an alias, a socket object of our own for the same descriptor, which has no
+timeout, whatever the user's has, and never closes what it doesn't own.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import operator
+import os
+import select
+import stat
+import sys
+import time
+from itertools import starmap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    class HasFileno(Protocol):
+        """An object with a descriptor."""
+
+        def fileno(self) -> int: ...
+
+
+DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
+NOSIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
+
+# These say nothing about the connection: the call may be tried again, or was made on a descriptor that is none any more.
+PASSING = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.ENOTSOCK))
+
+_LONGEST = 1e6  # seconds a single poll waits: its argument is an int of milliseconds
+
+
+class Alias(_socket.socket):
+    """A socket object that never closes its descriptor."""
+
+    def __del__(self) -> None:
+        self.detach()
+
+
+def opened(source: int | HasFileno) -> tuple[int, Alias | None]:
+    """The descriptor of `source`, and an alias if it is a socket.
+
+    Raises ValueError for one that is negative or closed, TypeError for a TLS socket, for a
+    socket that isn't a stream, and for what is neither an int nor has a fileno().
+    """
+    tls = sys.modules.get("ssl")
+    if tls is not None and isinstance(source, tls.SSLSocket):
+        raise TypeError("a TLS socket has no frames on its descriptor: use fastframe.wrap()")
+    if isinstance(source, int):
+        fd = source
+    elif hasattr(source, "fileno"):
+        fd = operator.index(source.fileno())
+    else:
+        raise TypeError(f"an int or an object with fileno() is needed, not {type(source).__name__}")
+    if fd < 0:
+        raise ValueError(f"the descriptor is closed: {fd}" if fd == -1 else f"no descriptor is negative: {fd}")
+    alias = None
+    if os.name == "nt":
+        try:
+            alias = _alias(fd)
+        except OSError:
+            pass
+    try:
+        if alias is None and stat.S_ISSOCK(os.fstat(fd).st_mode):
+            alias = _alias(fd)
+    except OverflowError as error:
+        raise ValueError(f"no descriptor is as high as {fd}") from error
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise ValueError(f"the descriptor {fd} is closed") from error
+        raise
+    if alias is not None and alias.type != _socket.SOCK_STREAM:
+        raise TypeError("the socket must be a stream: datagrams have their own boundaries")
+    return fd, alias
+
+
+def _alias(fd: int) -> Alias:
+    before = _socket.getdefaulttimeout()
+    if before is None:
+        return Alias(-1, -1, -1, fd)
+    # A default timeout would make the descriptor nonblocking. It is out of the way for the length of one C call,
+    # in which no other Python code runs.
+    made: list[Any] = []
+    steps = (_socket.setdefaulttimeout, None), (Alias, -1, -1, -1, fd), (_socket.setdefaulttimeout, before)
+    try:
+        made.extend(starmap(operator.call, steps))
+    finally:
+        if len(made) < len(steps):
+            _socket.setdefaulttimeout(before)
+    alias: Alias = made[1]
+    return alias
+
+
+def _asking(fd: int, for_write: bool) -> Callable[[float], object]:
+    """A function that waits so many seconds for the descriptor, and returns whether it is ready."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT if for_write else select.POLLIN)
+        return lambda seconds: poll.poll(seconds * 1000)
+    read, write = ([], [fd]) if for_write else ([fd], [])
+    return lambda seconds: any(select.select(read, write, [fd], seconds))
+
+
+def is_ready(fd: int, for_write: bool) -> bool:
+    """Whether the descriptor is ready now, or has an error."""
+    return bool(_asking(fd, for_write)(0))
+
+
+def is_handlers(error: OSError, depth: int) -> bool:
+    """Whether an exception, caught where the system call is `depth` frames deep, comes from Python code: a signal handler."""
+    trace = error.__traceback__
+    while trace is not None:
+        trace, depth = trace.tb_next, depth - 1
+    return depth < 0
+
+
+def wait(fd: int, for_write: bool, timeout: float | None) -> bool:
+    """Wait until the descriptor is readable, or writable, or has an error: True; False once the time is over.
+
+    timeout: in seconds; None waits for ever, 0 doesn't wait. ValueError if it is negative or NaN.
+
+    Signal handlers run, and what they raise passes; the time is monotonic, and they don't extend it.
+    """
+    deadline = None
+    if timeout is not None:
+        if not timeout >= 0:
+            raise ValueError(f"timeout must be at least 0, not {timeout}")
+        deadline = time.monotonic() + timeout
+    ask = _asking(fd, for_write)
+    while True:
+        left = _LONGEST if deadline is None else min(max(deadline - time.monotonic(), 0), _LONGEST)
+        if ask(left):
+            return True
+        if deadline is not None and time.monotonic() >= deadline:
+            return False

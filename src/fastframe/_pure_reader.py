@@ -1,0 +1,178 @@
+"""The receive loop over a descriptor."""
+
+from __future__ import annotations
+
+import operator
+import os
+
+from ._pure_batch import batch
+from ._pure_core import ALL, LARGE, ONE, PEEK, Core
+from ._pure_io import DONTWAIT, PASSING, is_handlers, is_ready, opened
+from .errors import ConnectionClosed, ConnectionLost
+from .framing import UntilEOF
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._pure_batch import FrameBatch
+    from ._pure_io import Alias, HasFileno
+    from .framing import Framing
+
+
+class FrameReader(Core):
+    """Reads frames from a descriptor, without ever waiting.
+
+    source: an int, or an object with fileno(), which is kept; a stream socket, a pipe, a terminal, a file.
+        The descriptor is neither closed nor made nonblocking. ValueError for a closed one, TypeError for
+        a TLS or datagram socket.
+    framing: what a frame looks like.
+    buffer_size: the bytes to ask for in one call, at least 1.
+    readahead: False never takes a byte beyond the frame it delivers, at most one frame a call; so that
+        the descriptor can be shared, selected on, handed over or upgraded. It costs two system calls a
+        frame, or one a byte where the size of the frame isn't in a header.
+
+    Every complete frame comes before the error or the end: ConnectionClosed, at the end between two frames;
+    TruncatedFrame, at the end inside one; ConnectionLost, with the `errno` of a broken connection; InvalidFrame.
+    These stay: every later call raises an equal one. A plain OSError (ENOBUFS, ENOMEM, EBADF, ENOTSOCK)
+    changes nothing, nor does an exception of a signal handler: call again.
+    """
+
+    __slots__ = ("_alias", "_buffer_size", "_fd", "_readahead", "_receive", "_source")
+
+    _source: int | HasFileno
+    _fd: int
+    _alias: Alias | None
+    _receive: Callable[..., bytes]
+    _buffer_size: int
+    _readahead: bool
+
+    def __init__(
+        self, source: int | HasFileno, framing: Framing, *, buffer_size: int = 262144, readahead: bool = True
+    ) -> None:
+        self._once()
+        size = operator.index(buffer_size)
+        if size < 1:
+            raise ValueError(f"buffer_size must be at least 1, not {size}")
+        self._fd, self._alias = opened(source)
+        self._start(framing)
+        self._source, self._buffer_size, self._readahead = source, size, bool(readahead)
+        self._receive = self._alias.recv if self._alias is not None else os.read
+        self._idle = True
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._fd
+
+    def read(self) -> list[bytes]:
+        """All frames that are complete; receives once, and again only while no frame is. [] would have to wait.
+
+        Frames already held are returned without a system call. With readahead=False, one frame at most.
+        """
+        try:
+            del self._idle
+        except AttributeError:
+            raise self._taken() from None
+        try:
+            self._check()
+            self._fill(ALL if self._readahead else ONE)
+            if self._readahead:
+                return self._hand_all()
+            frame = self._hand_one()
+            return [] if frame is None else [frame]
+        finally:
+            self._idle = True
+
+    def read_batch(self) -> FrameBatch:
+        """As `read`; the frames come as a batch that hasn't made objects of them. An empty one would have to wait."""
+        try:
+            del self._idle
+        except AttributeError:
+            raise self._taken() from None
+        try:
+            self._check()
+            if not self._readahead:
+                self._fill(ONE)
+                frame = self._hand_one()
+                return batch(frame or b"", [] if frame is None else [0], [] if frame is None else [len(frame)])
+            made = self._hand_batch()
+            while not made and self._pull():
+                made = self._hand_batch()
+            return made
+        finally:
+            self._idle = True
+
+    def read_one(self) -> bytes | None:
+        """The next frame; only this one is parsed. None would have to wait."""
+        try:
+            del self._idle
+        except AttributeError:
+            raise self._taken() from None
+        try:
+            self._check()
+            self._fill(ONE)
+            return self._hand_one()
+        finally:
+            self._idle = True
+
+    def _look(self) -> bool:
+        """Whether the next read would return a frame or raise, instead of having to wait."""
+        try:
+            del self._idle
+        except AttributeError:
+            raise self._taken() from None
+        try:
+            while self._error is None and not self._out and self._spanned is None and not self._run(PEEK):
+                if not self._pull():
+                    return False
+            return True
+        finally:
+            self._idle = True
+
+    def _fill(self, most: int) -> None:
+        """Parse what is held; receive while that gives no frame."""
+        while not self._out:
+            self._run(most)
+            if self._out or self._error is not None or not self._pull():
+                return
+
+    def _pull(self) -> bool:
+        """Receive once; False if that would have to wait. The end, or a broken connection, is in `_error` then."""
+        queue, fd, alias = self._queue, self._fd, self._alias
+        held, size = len(queue), self._ask()
+        if (not DONTWAIT if alias is not None else os.name != "nt") and not is_ready(fd, False):
+            return False
+        try:
+            # Received and queued in one C call: a signal handler that raises can't come between the two.
+            if alias is None:
+                queue.extend(map(self._receive, (fd,), (size,)))
+            else:
+                queue.extend(map(self._receive, (size,), (DONTWAIT,)))
+        except OSError as error:
+            if len(queue) > held or is_handlers(error, 1):
+                raise
+            if isinstance(error, BlockingIOError):
+                return False
+            if error.errno in PASSING:
+                raise
+            self._error = ConnectionLost(error.errno, error.strerror)
+            return True
+        if not queue[-1]:
+            self._run(ALL)
+            self._finish()
+            if self._error is None:
+                self._error, self._raised = ConnectionClosed(), True
+        return True
+
+    def _ask(self) -> int:
+        """How many bytes to receive."""
+        # What a header declares is asked for only as far as as much has arrived.
+        arrived = self._have + LARGE
+        if not self._readahead:
+            return self._buffer_size if type(self._framing) is UntilEOF else min(self._missing(), arrived)
+        if self._open is not None:
+            rest = self._open[0] - self._have
+            if rest >= LARGE:
+                # To the end of this frame, so that nothing of it is copied but once, into the frame.
+                return min(rest, max(arrived, self._buffer_size))
+        return self._buffer_size
