@@ -129,7 +129,7 @@ class LengthField(Framing):
         offset = integer("offset", offset, 0, MAX_HEADER - 16)
         adjustment = integer("adjustment", adjustment, -_FAR, _FAR)
         magic, template, trailer = octets("magic", magic), octets("template", template), octets("trailer", trailer)
-        given = {
+        given: dict[str, Any] = {
             "width": width,
             "byteorder": byteorder,
             "signed": bool(signed),

@@ -32,7 +32,7 @@ cdef class Decoder(_Stream):
         if self.trouble is None and self.target == NULL and self.stop == self.start and used < size:
             used += self.parse(data + used, size - used, None)
             if self.trouble is None and used < size and self.is_large(size - used):
-                used += self.begin_target(data + used, size - used)
+                used += self.begin_target(data + used, size - used, 0)
         if used < size and (self.out or not isinstance(self.trouble, InvalidFrame)):
             self.keep(data + used, size - used)
         self.settle()
@@ -82,7 +82,7 @@ cdef class Decoder(_Stream):
             while used < size:
                 held = self.stop - self.start
                 if self.is_large(held):
-                    self.queue_to_target()
+                    self.queue_to_target(0)
                     return used + self.complete_target(data + used, size - used)
                 step = self.span.total - held
                 if not self.known:
@@ -160,7 +160,7 @@ cdef class Decoder(_Stream):
         try:
             self.check_open(1)
             if self.target != NULL and self.filled < self.payload:
-                self.grow_target(1)
+                self.grow_target(SLACK)
                 self.window = window_of(
                     <object>self.target,
                     NULL,
@@ -204,7 +204,7 @@ cdef class Decoder(_Stream):
             if self.target == NULL and self.trouble is None and self.stop > self.start:
                 self.start += self.parse(self.base(), self.stop - self.start, None)
                 if self.trouble is None:
-                    self.queue_to_target()
+                    self.queue_to_target(0)
             self.settle()
             self.conclude(len(self.out) > 0)
             return self.hand()

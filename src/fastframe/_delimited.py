@@ -138,7 +138,7 @@ class Delimiter(Framing):
         return [rest[len(self.start) :]] if len(rest) > len(self.start) else []
 
     def _truncated(self, rest: bytes, offset: int, measured: Frame | int) -> TruncatedFrame:
-        stage = "header" if len(rest) < len(self.start) else "payload"
+        stage: Literal["header", "payload"] = "header" if len(rest) < len(self.start) else "payload"
         return TruncatedFrame(stage, len(rest), None, rest, offset)
 
     def parts(self, payload: Buffer) -> tuple[bytes, bytes | memoryview, bytes]:

@@ -19,7 +19,7 @@ from .errors import BadTrailer, FrameTooLarge, TruncatedFrame
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, ClassVar, NoReturn, Self, TypeVar
+    from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
     from typing_extensions import Buffer
 
@@ -91,7 +91,7 @@ class Framing:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return bool(self._given == other._given)  # type: ignore[attr-defined]
+        return bool(self._given == other._given)
 
     def __hash__(self) -> int:
         return hash((type(self), tuple(self._given.values())))
@@ -166,7 +166,7 @@ class Framing:
         """The error for a stream that ends behind `rest`, which `_measure` has answered so."""
         if isinstance(measured, int):
             return TruncatedFrame("header", len(rest), None, rest, offset)
-        stage = "header" if len(rest) < measured[3] else "payload"
+        stage: Literal["header", "payload"] = "header" if len(rest) < measured[3] else "payload"
         return TruncatedFrame(stage, len(rest), measured[0], rest, offset)
 
     def _bad_trailer(self, data: bytes, offset: int) -> BadTrailer:

@@ -39,7 +39,7 @@ class Guarded:
     def _once(self) -> None:
         """Raise TypeError if `__init__` has been called before."""
         try:
-            self._idle  # noqa: B018 - asks whether the slot is set
+            self._framing  # type: ignore[attr-defined]  # noqa: B018 - asks whether the slot is set
         except TypeError:
             return
         raise TypeError(f"{type(self).__name__}.__init__() can't be called twice")

@@ -143,7 +143,7 @@ cdef class FrameReader(_Stream):
                     batch = self.batch_queued()
                     if batch.count:
                         return batch
-                    self.queue_to_target()
+                    self.queue_to_target(SLACK)
                 if self.pull() < 0:
                     self.settle()
                     return self.batch_of(None)
@@ -162,7 +162,7 @@ cdef class FrameReader(_Stream):
                 frame = self.next_frame()
                 if frame is not None:
                     return frame
-                self.queue_to_target()
+                self.queue_to_target(SLACK)
                 if self.pull() < 0:
                     self.settle()
                     return None
@@ -181,7 +181,7 @@ cdef class FrameReader(_Stream):
                         break
                 elif self.stop > self.start and self.judge(self.base(), self.stop - self.start, 0):
                     break
-                self.queue_to_target()
+                self.queue_to_target(SLACK)
                 if self.pull() < 0:
                     self.settle()
                     return False
@@ -223,7 +223,7 @@ cdef class FrameReader(_Stream):
         if self.stop > self.start:
             self.start += self.parse(self.base(), self.stop - self.start, None)
             if self.trouble is None:
-                self.queue_to_target()
+                self.queue_to_target(SLACK)
         return 0
 
     cdef list last(self):
@@ -242,7 +242,7 @@ cdef class FrameReader(_Stream):
         if self.at_eof:
             return 1
         if self.target != NULL and self.filled < self.payload:
-            self.grow_target(1)
+            self.grow_target(SLACK)
             got = self.receive(
                 <uint8_t *>raw_data(self.target) + self.filled, raw_size(self.target) - self.filled
             )

@@ -184,7 +184,9 @@ cdef inline int digit(uint8_t byte, int base) noexcept nogil:
     return -1
 
 
-cdef inline Answer scan_separated(const Layout *layout, const uint8_t *data, Py_ssize_t size, Span *span) noexcept nogil:
+cdef inline Answer scan_separated(
+    const Layout *layout, const uint8_t *data, Py_ssize_t size, Span *span
+) noexcept nogil:
     cdef uint64_t length = 0
     cdef Py_ssize_t at = 0, have
     cdef int value

@@ -186,12 +186,12 @@ cdef class _Stream:
 
     # Large payloads.
 
-    cdef Py_ssize_t begin_target(self, const uint8_t *data, Py_ssize_t size) except -1:
-        """Begin with the large frame of which `size` bytes are at `data`; returns how many were taken."""
+    cdef Py_ssize_t begin_target(self, const uint8_t *data, Py_ssize_t size, Py_ssize_t room) except -1:
+        """Begin with the large frame of which `size` bytes are at `data`; returns how many of them it took."""
         cdef Py_ssize_t payload = self.span.high - self.span.low
         cdef Py_ssize_t have = min(size - self.span.low, payload)
         cdef bytes lead = PyBytes_FromStringAndSize(<const char *>data, self.span.low)
-        cdef PyObject *target = raw_bytes(NULL, min(payload, 2 * have + SLACK))
+        cdef PyObject *target = raw_bytes(NULL, min(payload, max(have + room, 64)))
         if target == NULL:
             raise MemoryError
         memcpy(raw_data(target), data + self.span.low, have)
@@ -205,16 +205,16 @@ cdef class _Stream:
         """Whether the frame judged last, of which `held` bytes are there, goes straight into its object."""
         return self.known and held >= self.span.header and self.span.high - self.span.low >= LARGE
 
-    cdef int queue_to_target(self) except -1:
+    cdef int queue_to_target(self, Py_ssize_t room) except -1:
         """Begin with the queued frame if it is large."""
         if self.stop > self.start and self.is_large(self.stop - self.start):
-            self.start += self.begin_target(self.base(), self.stop - self.start)
+            self.start += self.begin_target(self.base(), self.stop - self.start, room)
         return 0
 
-    cdef int grow_target(self, Py_ssize_t arrived) except -1:
-        """Make room in the target for what arrived and as much again."""
-        if raw_size(self.target) < self.payload and raw_size(self.target) < self.filled + arrived:
-            if _PyBytes_Resize(&self.target, min(self.payload, 2 * (self.filled + arrived) + SLACK)) < 0:
+    cdef int grow_target(self, Py_ssize_t room) except -1:
+        """Make room for so many bytes more in the target, and for as many again as it has."""
+        if raw_size(self.target) < self.payload and raw_size(self.target) - self.filled < room:
+            if _PyBytes_Resize(&self.target, min(self.payload, 2 * self.filled + room)) < 0:
                 # The object is gone, and the frame with it.
                 self.target = NULL
                 raise MemoryError

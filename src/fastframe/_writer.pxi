@@ -169,7 +169,7 @@ cdef class FrameWriter:
             self.closed_gate = False
 
     cdef int admit(self, Py_ssize_t size, bint single) except -1:
-        """Flush what waits; QueueFull if `size` bytes more could be too many. A single frame may have an empty queue."""
+        """Flush what waits; QueueFull if `size` bytes more could be too many. An empty queue takes a single frame."""
         if self.held:
             self.flush_queue()
         if single and not self.held:
@@ -253,7 +253,7 @@ cdef class FrameWriter:
     cdef bint send_or_queue(
         self, ff_part *parts, int count, list owners, Py_ssize_t total, Py_ssize_t frames
     ) except -1:
-        """Send the parts, queue what is left; True if nothing is. After an exception before the first byte: nothing is taken."""
+        """Send the parts, queue what is left; True if nothing is. An exception before the first byte takes nothing."""
         cdef Py_ssize_t sent = 0
         cdef int left = count
         if not self.held:

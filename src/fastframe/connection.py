@@ -453,15 +453,15 @@ class _Slices:
         self.repeatable = self._rest is not payloads
         self.done = False
 
-    def take(self) -> Iterator[Buffer]:
-        """The next slice. Whoever takes a payload must have read or copied it before taking another."""
+    def take(self) -> Iterator[bytes]:
+        """The next slice."""
         size = 0
         for count, payload in enumerate(self._rest, 1):
+            if type(payload) is not bytes:
+                # The iterable may use the same memory for its next payload.
+                payload = memoryview(payload).tobytes()
             yield payload
-            try:
-                size += len(payload)  # type: ignore[arg-type]
-            except TypeError:
-                pass
+            size += len(payload)
             if size >= SLICE_BYTES or count >= SLICE_FRAMES:
                 return
         self.done = True

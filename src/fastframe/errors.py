@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal, Self
+    from typing import Any, Literal, Self
 
 __all__ = [
     "BadLength",
@@ -75,7 +75,8 @@ class InvalidFrame(FrameError, ValueError):
 
     def _located(self, offset: int, first: bytes) -> Self:
         """The same error at `offset`; `first` are the frame's first bytes, as far as they are there."""
-        return type(self)(*self.args[:-2], offset, _hint(first) if offset == 0 else "")
+        args: tuple[Any, ...] = (*self.args[:-2], offset, _hint(first) if offset == 0 else "")
+        return type(self)(*args)
 
 
 class FrameTooLarge(InvalidFrame):

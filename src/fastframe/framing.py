@@ -20,6 +20,7 @@ from .errors import BadLength, FrameTooLarge, InvalidFrame
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from typing_extensions import Buffer
 
@@ -131,9 +132,10 @@ class Computed(Framing):
         try:
             size = operator.index(self.function(header))
         except InvalidFrame as error:
-            raise type(error)(*error.args[:-3], header) from error
+            args: tuple[Any, ...] = (*error.args[:-3], header)
+            raise type(error)(*args) from error
         except ValueError as error:
-            raise BadLength(f"header can't be read: {ascii(str(error))}", header) from error
+            raise BadLength(f"header can't be read: {str(error)!a}", header) from error
         if size < self.header_size:
             raise BadLength(f"frame of {size} bytes is shorter than its header, {self.header_size}", header)
         if size > self.limit:
