@@ -75,7 +75,10 @@ cdef class FrameWriter:
 
         Takes all of them or, if one can't be carried or the iterable raises, none.
         """
-        cdef tuple items = tuple(payloads)
+        cdef list items = []
+        for payload in payloads:
+            # The iterable may use the same memory for its next payload: what isn't bytes is copied now.
+            items.append(payload if PyBytes_CheckExact(payload) else memoryview(payload).tobytes())
         self.enter()
         try:
             return self.write_items(items)
@@ -136,6 +139,8 @@ cdef class FrameWriter:
     def _withdraw(self):
         """Take the frames of the last write back if none of their bytes has been sent; whether that was so."""
         cdef Py_ssize_t rest
+        if self._error is not None:
+            return False
         self.enter()
         try:
             if not self.last or self.held < self.last:
@@ -355,43 +360,40 @@ cdef class FrameWriter:
             self.gone = 0
         return 0
 
-    cdef bint write_items(self, tuple items) except -1:
+    cdef bint write_items(self, list items) except -1:
         cdef _Gather gather = _Gather.__new__(_Gather)
         cdef Layout *layout = &self.plan.layout
         cdef uint8_t lead[2 * SHORT_LEAD]
         cdef Py_ssize_t total = 0, size, head
         cdef bytes body
-        cdef list bodies = []
         cdef bint encoded
         self.last = 0
         encoded = self.lead_of(layout.limit if layout.kind == FIXED else 0, lead) < 0
-        for item in items:
+        if encoded:
+            items = [self.plan.framing.encode(body) for body in items]
+        for body in items:
+            size = PyBytes_GET_SIZE(body)
+            total += size
             if encoded:
-                body = self.plan.framing.encode(item)
-                head = 0
-            else:
-                body = item if PyBytes_CheckExact(item) else bytes(memoryview(item))
-                size = PyBytes_GET_SIZE(body)
-                if size > layout.limit:
-                    raise FrameTooLarge(size, layout.limit)
-                head = self.lead_of(size, lead)
-                if head < 0:
-                    self.plan.framing.parts(body)
-                    raise SystemError("a payload was refused for no reason")
-                head += layout.trailer_size
-            bodies.append(body)
-            total += head + PyBytes_GET_SIZE(body)
+                continue
+            if size > layout.limit:
+                raise FrameTooLarge(size, layout.limit)
+            head = self.lead_of(size, lead)
+            if head < 0:
+                self.plan.framing.parts(body)
+                raise SystemError("a payload was refused for no reason")
+            total += head + layout.trailer_size
         self.admit(total, False)
         gather.writer = self
         gather.block = new_block(POOLED_SIZE)
         gather.owners = []
         gather.blocked = self.held > 0
-        for body in bodies:
+        for body in items:
             gather.add(body, encoded)
         gather.ship()
         if gather.refused:
             raise gather.trouble
-        self.accept(total, len(bodies))
+        self.accept(total, len(items))
         if gather.trouble is not None:
             raise gather.trouble
         return self.held == 0
