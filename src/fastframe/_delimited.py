@@ -89,7 +89,8 @@ class Delimiter(Framing):
         body = pos + head
         found = self._find(data, body, max(body, pos + seen - self._longest + 1), end)
         if found is None:
-            self._check_open(bytes(data[max(body, end - self._longest) : end]), end - body)
+            if end > body:
+                self._check_open(bytes(data[max(body, end - self._longest) : end]), end - body)
             return end - pos + 1
         after, mark = found
         stop = after if self.keep else after - mark

@@ -109,7 +109,7 @@ def single_receive(sock: socket.socket, check: Check) -> int:
         return check(conn)
 
 
-HOWTO = Contender("Socket HOWTO's loops", None, howto_send, howto_receive)
+HOWTO = Contender("Socket HOWTO", None, howto_send, howto_receive)
 
 CONTENDERS = (
     HOWTO,

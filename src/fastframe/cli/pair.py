@@ -67,20 +67,29 @@ def measure(contender: Contender, seed: int, seconds: float, limit: float) -> Me
     with ExitStack() as stack:
         receiver = stack.enter_context(_Process(contender.engine, {"role": "receiver", **job}))
         sender = stack.enter_context(_Process(contender.engine, {"role": "sender", **job}))
-        port, _ready = receiver.hear(), sender.hear()
+        port = _told(receiver.hear(), sender.hear())[0]
         sender.tell(port)
-        received, sent = receiver.hear("error"), sender.hear("error")
-    errors = [f"{who}: {what['error']}" for who, what in (("receiver", received), ("sender", sent)) if "error" in what]
+        received, sent = _told(receiver.hear(), sender.hear())
+    return Measured(received["frames"], received["size"], received["seconds"], received["cpu"], sent["cpu"])
+
+
+def _told(receiver: Any, sender: Any) -> tuple[Any, Any]:
+    """What both have said. Failed if that is an error of one or both."""
+    errors = [
+        f"{who}: {said['error']}"
+        for who, said in (("receiver", receiver), ("sender", sender))
+        if isinstance(said, dict) and "error" in said
+    ]
     if errors:
         raise Failed("; ".join(errors))
-    return Measured(received["frames"], received["size"], received["seconds"], received["cpu"], sent["cpu"])
+    return receiver, sender
 
 
 class _Process:
     """One of the two. Leaving it ends it."""
 
     def __init__(self, engine: str | None, job: dict[str, Any]) -> None:
-        self._job = job
+        self._limit = job["limit"]
         program = PROGRAM.format(path=sys.path, engine=engine, not_installed=NOT_INSTALLED, job=job)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
@@ -90,12 +99,13 @@ class _Process:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 env=os.environ | {"FASTFRAME_PURE": "0" if engine == "cython" else "1"},
-                encoding="ascii",
+                encoding="utf-8",
+                errors="replace",
             )
         except BaseException:
             self._errors.close()
             raise
-        self._killer = threading.Timer(job["limit"] + GRACE, self._process.kill)
+        self._killer = threading.Timer(self._limit + GRACE, self._process.kill)
         self._killer.daemon = True
         self._killer.start()
 
@@ -105,22 +115,16 @@ class _Process:
         except OSError:
             pass  # it has gone, which hear() will tell
 
-    def hear(self, wanted: str = "") -> Any:
-        """What it says next. Failed if that is an error, unless errors are `wanted`, or nothing."""
+    def hear(self) -> Any:
+        """What it says next; if it ends without a word, an error that says why. Raises EngineMissing."""
         assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            return {"error": self._why()}
         try:
-            line = self._process.stdout.readline()
-        except UnicodeDecodeError as error:
-            raise Failed(f"{self._job['role']}: {error}") from None
-        if line:
-            what = json.loads(line)
-            if isinstance(what, dict) and "error" in what and not wanted:
-                raise Failed(f"{self._job['role']}: {what['error']}")
-            return what
-        why = self._why()
-        if wanted:
-            return {"error": why}
-        raise Failed(f"{self._job['role']}: {why}")
+            return json.loads(line)
+        except ValueError:
+            return {"error": f"it said {line!r}"}
 
     def _why(self) -> str:
         """Why it ended without a word."""
@@ -130,7 +134,7 @@ class _Process:
         self._errors.seek(0)
         said = self._errors.read().decode("utf-8", "replace").strip()
         if said.startswith("Timeout") or not self._killer.is_alive():
-            return f"no result in {self._job['limit']:.1f} s"
+            return f"no result in {self._limit:.1f} s"
         return said.rpartition("\n")[2] or f"exit status {status}"
 
     def __enter__(self) -> Self:

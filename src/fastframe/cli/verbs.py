@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from .. import __version__, engine
+from fastframe import __version__, engine
+
 from .demo import demo
 
 __all__ = ["fastframe", "run"]
