@@ -215,7 +215,7 @@ def pieces_for(framing: ff.Framing, rng: random.Random) -> list[bytes]:
         )
         try:
             frame = framing.encode(payload)
-        except ValueError:
+        except (ValueError, LookupError):
             frame = payload
         if len(frame) > 40:
             frame = frame[:40]
@@ -315,7 +315,7 @@ READS = ("read", "read_one", "read_batch")
 
 
 def trace_reader(engine: Any, framing: ff.Framing, calls: list[Call]) -> list[Any]:
-    """The same for a FrameReader: what can be fed is sent to it."""
+    """The same for a FrameReader: what can be fed is sent to it. How much a read takes ahead, or at a fault, is its own affair."""
     seen: list[Any] = []
     ours, peers = socket.socketpair()
     with ours, peers:
@@ -339,11 +339,14 @@ def trace_reader(engine: Any, framing: ff.Framing, calls: list[Call]) -> list[An
                     break
                 if got is None or (method != "read_one" and not len(got)):
                     break
-                seen.append(got if method == "read_one" else list(got))
+                seen += [got] if method == "read_one" else got
             seen += (reader.buffered, reader.stats)
             if name == "feed_eof":
                 break
-        finished(reader, seen)
+        error = reader.error
+        seen.append((type(error), error.args, str(error)) if error is not None else None)
+        if calls[0][1]["readahead"] or isinstance(error, ff.InvalidFrame):
+            return seen
         ours.setblocking(False)
         try:
             seen.append(ours.recv(1000))

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 MODULES = {"cython": "fastframe._speedups", "pure": "fastframe._pure"}
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-settings.register_profile("default", max_examples=60, deadline=None, suppress_health_check=QUIET)
+settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=QUIET)
 settings.register_profile(
     "ci", max_examples=200, deadline=None, suppress_health_check=QUIET, derandomize=True, database=None, print_blob=True
 )

@@ -268,7 +268,9 @@ def test_signal_handler_that_uses_the_writer_gets_concurrent_use_or_its_turn(eng
                 got += decoder.feed(peers.recv(1 << 18))
             except BlockingIOError:
                 break
-    assert [frame for frame in got if frame != b"inner"] == [bytes([i % 256]) * 3000 for i in range(300) for _ in range(20)]
+    assert [frame for frame in got if frame != b"inner"] == [
+        bytes([i % 256]) * 3000 for i in range(300) for _ in range(20)
+    ]
     assert got.count(b"inner") == sum(isinstance(result, bool) for result in inner)
 
 

@@ -246,6 +246,25 @@ def test_hint_names_the_foreign_protocol(engine: Any, framing: Any, wire: bytes,
     assert framing != ff.LengthField(4) or len(texts) == 1
 
 
+@pytest.mark.parametrize("method", ["feed", "feed_batch"])
+def test_hint_sees_what_was_pushed_before(engine: Any, method: str) -> None:
+    for cut in range(9):
+        decoder = engine.Decoder(ff.Netstring())
+        decoder.push(b"SSH-2.0-x"[:cut])
+        with pytest.raises(ff.BadLength, match="looks like SSH"):
+            getattr(decoder, method)(b"SSH-2.0-x"[cut:])
+
+
+@pytest.mark.parametrize("escape", [(-1, 8), (5, 8), (-1, 1), (5, 1)])
+def test_negative_length_beside_an_escape(engine: Any, escape: Any) -> None:
+    framing = ff.LengthField(1, signed=True, escape=escape, max_size=1 << 40)
+    for way in WAYS:
+        decoder = engine.Decoder(framing)
+        got = outcome(decoder, [b"\x80\1"], way, eof=False)
+        assert got.error
+        assert (got.error.kind, got.error.header) == (ff.BadLength, b"\x80")
+
+
 def test_hint_only_for_the_first_frame(engine: Any) -> None:
     decoder = engine.Decoder(FRAMING)
     decoder.feed(GOOD + b"GET / HTTP/1.1")

@@ -265,7 +265,7 @@ def test_clean_end(engine: Any, pair: Any) -> None:
         with pytest.raises(ff.ConnectionClosed):
             getattr(reader, method)()
     assert type(reader.error) is ff.ConnectionClosed
-    assert (reader.needed, reader.buffered) == (0, 0)
+    assert (reader.needed, reader.buffered, reader.unread()) == (0, 0, b"")
 
 
 @pytest.mark.parametrize("cut", range(1, 7))

@@ -56,6 +56,10 @@ cdef class Decoder(_Stream):
             if self.known and self.stop - self.start + size < self.span.total and not self.is_large(self.span.total):
                 self.keep(data, size)
                 return size
+            if self.stop - self.start < HINT:
+                # A fault in the first frame is told with what its first bytes look like.
+                used = min(size, HINT - (self.stop - self.start))
+                self.keep(data, used)
             self.start += self.parse(self.base(), self.stop - self.start, None)
             if self.trouble is None and self.stop > self.start:
                 used += self.complete_queued(data + used, size - used)
@@ -101,6 +105,7 @@ cdef class Decoder(_Stream):
                     return used
         except BaseException as error:
             self.trouble = error
+            self.known = False
             self.seen = 0
         return used
 

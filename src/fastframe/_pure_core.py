@@ -270,7 +270,7 @@ class Core(Guarded):
             moved, count = behind - pos, len(begins)
             queue[0] = data
             self._out = []
-            self._spanned = data, starts, stops
+            self._spanned = (data, starts, stops) if starts else None
             self._at = behind
             self._offset += moved
             self._bytes += moved

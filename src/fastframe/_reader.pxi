@@ -250,7 +250,7 @@ cdef class FrameReader(_Stream):
                 self.filled += got
                 self.modest = self.filled == self.payload
             return 1 if got >= 0 else -1
-        if self.single:
+        if self.single and self.plan.layout.kind != UNTIL_EOF:
             # What a header declares is asked for only as far as as much has arrived.
             ask = max(1, min(self.missing(), self.stop - self.start + SLACK))
             self.reserve(ask)
@@ -258,6 +258,9 @@ cdef class FrameReader(_Stream):
             ask = min(self.buffer_size, 4096)
             self.reserve(ask)
             self.modest = False
+        elif self.buffer_size < LARGE:
+            ask = self.buffer_size
+            self.reserve(ask)
         else:
             self.room(self.buffer_size)
             ask = self.block.size - self.stop

@@ -5,6 +5,8 @@ cdef enum:
     LARGE = 65536
     # What a buffer may hold beyond what arrived.
     SLACK = 65536
+    # The first bytes of a stream that a hint is taken from.
+    HINT = 8
     # The most frames for which a list makes room before it has them.
     PLACES = 8192
 
@@ -274,7 +276,9 @@ cdef class _Stream:
     cdef int judge(self, const uint8_t *data, Py_ssize_t size, Py_ssize_t at) except -1:
         """Whether the frame `at` bytes behind the stream's position, `size` bytes of it at `data`, is complete."""
         cdef Layout *layout = &self.plan.layout
-        cdef Answer answer = scan(layout, data, size, self.seen, &self.span)
+        cdef Answer answer
+        self.known = False
+        answer = scan(layout, data, size, self.seen, &self.span)
         if answer >= ASK:
             answer = self.ask(answer, data, size, self.offset + at)
         self.known = answer == FOUND
@@ -312,7 +316,7 @@ cdef class _Stream:
                 PyBytes_FromStringAndSize(<const char *>data, reach), 0, reach, min(self.seen, reach)
             )
         except InvalidFrame as error:
-            first = PyBytes_FromStringAndSize(<const char *>data, min(size, 8))
+            first = PyBytes_FromStringAndSize(<const char *>data, min(size, HINT))
             raise error._located(offset, first) from error.__cause__
         if isinstance(measured, int):
             self.span.total = max(<Py_ssize_t>measured, size + 1)
@@ -344,6 +348,7 @@ cdef class _Stream:
                     break
         except BaseException as error:
             self.trouble = error
+            self.known = False
             self.seen = 0
         if at:
             self.known = self.known and at < size and not self.single
@@ -462,7 +467,7 @@ cdef class _Stream:
                     measured = (self.span.total, self.span.low, self.span.high, self.span.header)
                 raise framing._truncated(rest, self.offset, measured)
         except InvalidFrame as error:
-            self.trouble = error if error.offset is not None else error._located(self.offset, rest[:8])
+            self.trouble = error if error.offset is not None else error._located(self.offset, rest[:HINT])
             return []
         except BaseException as error:
             self.trouble = error
