@@ -8,8 +8,9 @@ from __future__ import annotations
 import operator
 
 from ._pure_batch import FrameBatch
-from ._pure_core import ALL, LARGE, ONE, Core, immutable
+from ._pure_core import Core
 from ._pure_io import wait
+from ._pure_parser import ALL, LARGE, ONE, immutable
 from ._pure_reader import FrameReader
 from ._pure_writer import FrameWriter
 from .errors import ConnectionClosed

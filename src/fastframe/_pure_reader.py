@@ -6,8 +6,9 @@ import operator
 import os
 
 from ._pure_batch import batch
-from ._pure_core import ALL, LARGE, ONE, PEEK, Core
+from ._pure_core import Core
 from ._pure_io import DONTWAIT, PASSING, is_handlers, is_ready, opened
+from ._pure_parser import ALL, LARGE, ONE, PEEK
 from .errors import ConnectionClosed, ConnectionLost
 from .framing import UntilEOF
 

@@ -8,7 +8,9 @@ caller with ConcurrentUse. The GIL is released around each system call.
     _scan.pxd      where a frame ends
     _plan.pxi      a description, laid out for the parser
     _batch.pxi     blocks of memory, and frames that aren't objects yet
-    _stream.pxi    what Decoder and FrameReader share: undelivered bytes, and the frames in them
+    _input.pxi     what callers give
+    _queue.pxi     the bytes that aren't delivered yet
+    _stream.pxi    what Decoder and FrameReader share: the frames in them
     _decoder.pxi   bytes in, frames out
     _reader.pxi    the recv loop
     _writer.pxi    the send loop
@@ -104,6 +106,8 @@ cdef extern from "_sys.h":
 
 include "_plan.pxi"
 include "_batch.pxi"
+include "_input.pxi"
+include "_queue.pxi"
 include "_stream.pxi"
 include "_decoder.pxi"
 include "_reader.pxi"

@@ -274,5 +274,3 @@ def _check_line(text: bytes, block: bytes) -> None:
         raise BadLength("header line doesn't end with CR LF", block)
     if text != b"\r\n" and (not name or not colon or name.translate(None, _TOKEN)):
         raise BadLength("header line is not of the form `Name: value`", block)
-
-

@@ -144,4 +144,3 @@ class Computed(Framing):
 
     def parts(self, payload: Buffer) -> tuple[bytes, bytes | memoryview, bytes]:
         return self._carried(flat(payload))
-
