@@ -105,7 +105,9 @@ def main() -> None:
                 start = time.process_time_ns()
                 run(chunk, repeat)
                 times[name].append((time.process_time_ns() - start) / (repeat * count))
-    print(f"{platform.python_implementation()} {platform.python_version()}, {options.size} byte payloads, CPU ns a frame")
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {options.size} byte payloads, CPU ns a frame"
+    )
     reference = statistics.median(times["C, all of a chunk then freed"])
     for name, values in times.items():
         ratios = [a / b for a, b in zip(values, times["C, all of a chunk then freed"], strict=True)]

@@ -51,6 +51,7 @@ cdef void drop_block(Block *block) noexcept:
 
 @cython.final
 @cython.internal
+@cython.no_gc
 cdef class _Window:
     """Memory lent out through the buffer protocol; it lives as long as a view of it."""
 
@@ -65,6 +66,15 @@ cdef class _Window:
 
     def __dealloc__(self):
         drop_block(self.block)
+
+    cdef void close(self) noexcept:
+        """Lend nothing any more, while nobody looks."""
+        drop_block(self.block)
+        self.block = NULL
+        self.owner = None
+        self.data = <uint8_t *>&self.stride
+        self.size = self.count = 0
+        self.writable = False
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         if flags & PyBUF_WRITABLE and not self.writable:
@@ -103,11 +113,14 @@ cdef _Window window_of(object owner, Block *block, void *data, Py_ssize_t size, 
 
 
 @cython.final
+@cython.no_gc
 cdef class FrameBatch:
-    """A sequence of frames that haven't been made into objects yet.
+    """A sequence of frames that have not been made into objects yet.
 
-    `len`, iteration and indexing give `bytes`; a slice gives a list. All of it stays valid as
-    long as it is held, whatever its reader does next: it pins its whole chunk, and no other.
+    `len`, iteration and indexing give `bytes`, a slice gives a list of them. All of it stays
+    valid as long as the batch, or anything it gave, is held, whatever the reader or decoder does
+    next; it holds the whole chunk that its frames lie in, and no other.
+    A batch can't be made, copied or pickled: it comes from `feed_batch` or `read_batch`.
     """
 
     cdef object owner
@@ -176,26 +189,26 @@ cdef class FrameBatch:
         return f"<FrameBatch of {self.count} frames>"
 
     def views(self):
-        """An iterator of FrameView objects, one for each frame: `len`, `bytes()`, `memoryview()` and `==`, no copy."""
+        """The frames as objects with `len`, `bytes()`, `memoryview()` and `==` that don't copy."""
         cdef _Views views = _Views.__new__(_Views)
         views.batch = self
         return views
 
     @property
     def buffer(self):
-        """The chunk that the frames lie in, as a read-only memoryview of bytes."""
+        """The bytes in which `offsets` and `lengths` tell where the frames are: read-only, format "B"."""
         if self.owner is not None:
             return memoryview(self.owner)
         return memoryview(window_of(self, NULL, <void *>self.data, self.size, 1, False))
 
     @property
     def offsets(self):
-        """Where each frame begins in `buffer`, as a read-only memoryview of int64."""
+        """Where each frame starts in `buffer`, in bytes: read-only, format "q" (int64)."""
         return memoryview(window_of(self, NULL, self.starts, self.count * 8, 8, False))
 
     @property
     def lengths(self):
-        """The size of each frame, in bytes, as a read-only memoryview of int64."""
+        """The size of each frame in bytes: read-only, format "q" (int64)."""
         return memoryview(window_of(self, NULL, self.sizes, self.count * 8, 8, False))
 
 

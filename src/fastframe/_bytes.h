@@ -42,6 +42,38 @@ static inline void ff_copy(char *to, const char *from, size_t size)
 }
 #endif
 
+/* Make a bytes object of more than one byte, which nobody else may know, larger; on failure it stays as it is. */
+static inline int ff_bytes_grow(PyObject **bytes, Py_ssize_t size)
+{
+    PyObject *grown;
+#if FF_KNOWN_LAYOUT
+    if (Py_REFCNT(*bytes) == 1) {
+        grown = (PyObject *)PyObject_Realloc(*bytes, offsetof(PyBytesObject, ob_sval) + 1 + (size_t)size);
+        if (grown == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        ((PyVarObject *)grown)->ob_size = size;
+        ((PyBytesObject *)grown)->ob_sval[size] = '\0';
+        *bytes = grown;
+        return 0;
+    }
+#endif
+    grown = PyBytes_FromStringAndSize(NULL, size);
+    if (grown == NULL)
+        return -1;
+    memcpy(PyBytes_AS_STRING(grown), PyBytes_AS_STRING(*bytes), (size_t)PyBytes_GET_SIZE(*bytes));
+    Py_DECREF(*bytes);
+    *bytes = grown;
+    return 0;
+}
+
+/* Shorten a list whose items from `size` on are not set. */
+static inline void ff_list_cut(PyObject *list, Py_ssize_t size)
+{
+    Py_SET_SIZE((PyVarObject *)list, size);
+}
+
 /* Where a list has its items. */
 #define FF_LIST_ITEMS(list) (((PyListObject *)(list))->ob_item)
 

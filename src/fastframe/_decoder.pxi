@@ -1,12 +1,15 @@
 # Bytes in, frames out.
 
-@cython.final
 cdef class Decoder(_Stream):
-    """Decoder(framing): sans-I/O. Takes the bytes of a stream in any pieces and gives its frames.
+    """Finds the frames in a stream of bytes, without I/O.
 
-    `feed` and its kin deliver every frame that is complete; `push` and `pop` one at a time.
-    An error is raised once the frames before it are delivered, and by every later call; `error`
-    shows it at once. O(n) in the bytes taken, for any pieces.
+    framing: what a frame looks like; TypeError for what isn't a Framing.
+
+    When the bytes break the framing, a call that has frames returns them and the next one raises
+    the InvalidFrame; `error` shows it at once. From then on every call raises an equal one, and
+    nothing is kept. What a Computed's function raises passes unchanged; nothing is lost, and the
+    next call asks it again. A second call while one is running is ConcurrentUse and changes nothing.
+    Any buffer can be fed; it isn't referenced after the call, unless it is `bytes`.
     """
 
     def __init__(self, framing):
@@ -15,7 +18,11 @@ cdef class Decoder(_Stream):
         self.plan = plan_of(framing)
 
     def feed(self, data):
-        """Take a buffer's bytes; return, as a list of bytes, every frame that is now complete."""
+        """Take bytes that arrived; return every frame that is now complete.
+
+        Raises InvalidFrame if there is none before the fault, ConnectionClosed for bytes after the end, TypeError for
+        what isn't a buffer, ConcurrentUse.
+        """
         cdef _Input given = input_of(data)
         self.enter()
         try:
@@ -27,17 +34,28 @@ cdef class Decoder(_Stream):
     cdef list take(self, const uint8_t *data, Py_ssize_t size):
         cdef Py_ssize_t used
         self.check_open(size)
-        self.out = []
+        self.begin()
         used = self.absorb(data, size)
         if self.trouble is None and self.target == NULL and self.stop == self.start and used < size:
             used += self.parse(data + used, size - used, None)
             if self.trouble is None and used < size and self.is_large(size - used):
                 used += self.begin_target(data + used, size - used, 0)
         if used < size and (self.out or not isinstance(self.trouble, InvalidFrame)):
-            self.keep(data + used, size - used)
+            self.keep_rest(data, used, size)
         self.settle()
         self.conclude(len(self.out) > 0)
         return self.hand()
+
+    cdef int keep_rest(self, const uint8_t *data, Py_ssize_t used, Py_ssize_t size) except -1:
+        """Queue what a call hasn't used. Without the memory for it, and some of it used, the stream has a hole."""
+        try:
+            return self.keep(data + used, size - used)
+        except MemoryError as error:
+            if used:
+                self.broken = self.trouble = error
+            else:
+                raise
+        return 0
 
     cdef int check_open(self, Py_ssize_t size) except -1:
         self.check()
@@ -95,10 +113,10 @@ cdef class Decoder(_Stream):
                 self.keep(data + used, step)
                 used += step
                 if self.judge(self.base(), held + step, 0):
-                    used -= held + step - self.span.total
                     self.out.append(
                         PyBytes_FromStringAndSize(<char *>self.base() + self.span.low, self.span.high - self.span.low)
                     )
+                    used -= held + step - self.span.total
                     self.count(self.span.total)
                     self.known = False
                     self.start = self.stop = 0
@@ -110,7 +128,10 @@ cdef class Decoder(_Stream):
         return used
 
     def feed_batch(self, data):
-        """Take a buffer's bytes; return every frame that is now complete as a FrameBatch, without copying `bytes`."""
+        """As `feed`; the frames come as a batch that hasn't made objects of them.
+
+        Of `bytes` that begin with a frame nothing is copied.
+        """
         cdef _Input given = input_of(data)
         cdef FrameBatch batch
         cdef Py_ssize_t used
@@ -118,6 +139,9 @@ cdef class Decoder(_Stream):
         try:
             self.check_open(given.size)
             self.untarget()
+            if self.out:
+                self.keep(given.data, given.size)
+                return self.batch_out()
             if self.stop > self.start:
                 self.keep(given.data, given.size)
                 return self.batch_queued()
@@ -125,15 +149,20 @@ cdef class Decoder(_Stream):
                 given.copy = PyBytes_FromStringAndSize(<const char *>given.data, given.size)
             batch = new_batch(given.copy, NULL, <const uint8_t *>PyBytes_AS_STRING(given.copy), given.size)
             used = self.parse(batch.data, batch.size, batch)
-            self.keep(batch.data + used, batch.size - used)
-            self.conclude(batch.count > 0)
+            if used < batch.size and (batch.count or not isinstance(self.trouble, InvalidFrame)):
+                self.keep_rest(batch.data, used, batch.size)
+            self.conclude_batch(batch)
             return batch
         finally:
             given.release()
             self.busy = False
 
     def push(self, data):
-        """Take a buffer's bytes for `pop`, without looking at them."""
+        """Take bytes that arrived, for `pop()`. Nothing is parsed.
+
+        Raises the error that the stream has ended in, ConnectionClosed for bytes after the end, TypeError for what
+        isn't a buffer, ConcurrentUse.
+        """
         cdef _Input given = input_of(data)
         cdef Py_ssize_t used = 0
         self.enter()
@@ -147,26 +176,34 @@ cdef class Decoder(_Stream):
             self.busy = False
 
     def pop(self):
-        """Return the next frame as bytes, or None until more is pushed."""
+        """The next frame, or None if it isn't complete. Only this frame is parsed.
+
+        Raises InvalidFrame if that is what comes next, ConcurrentUse.
+        """
         self.enter()
         try:
             self.check()
             frame = self.next_frame()
-            if frame is None:
-                self.settle()
+            self.settle()
             return frame
         finally:
             self.busy = False
 
     def get_buffer(self, hint=-1):
-        """Return writable memory, at least a byte, to receive into; valid until the next call on this decoder."""
+        """A writable buffer to receive into, for `buffer_updated()`: 64 KiB, or more in a large frame.
+
+        hint: the bytes expected; passed over.
+
+        It is valid until the next method call on this decoder, and released then. Raises the error that the stream
+        has ended in, ConnectionClosed after the end, TypeError for a hint that isn't an int, ConcurrentUse.
+        """
         operator_index(hint)
         self.enter()
         try:
             self.check_open(1)
             if self.target != NULL and self.filled < self.payload:
                 self.grow_target(SLACK)
-                self.window = window_of(
+                window = window_of(
                     <object>self.target,
                     NULL,
                     raw_data(self.target) + self.filled,
@@ -176,28 +213,33 @@ cdef class Decoder(_Stream):
                 )
             else:
                 self.room(POOLED_SIZE)
-                self.window = window_of(
+                window = window_of(
                     None, self.block, memory(self.block) + self.stop, self.block.size - self.stop, 1, True
                 )
-            self.view = memoryview(self.window)
+            self.view = memoryview(window)
+            self.window = window
             return self.view
         finally:
             self.busy = False
 
-    def buffer_updated(self, n):
-        """Take the first `n` bytes of the memory that get_buffer lent; return every frame that is now complete."""
-        cdef Py_ssize_t size = operator_index(n)
-        cdef Py_ssize_t lent = 0 if self.window is None else self.window.size
+    def buffer_updated(self, nbytes):
+        """Take the first `nbytes` bytes of what `get_buffer()` gave; return every frame that is now complete.
+
+        Raises as `feed` does; ValueError, and nothing has changed, for less than 0 or more than the buffer has.
+        """
+        cdef Py_ssize_t size, lent = 0 if self.window is None else self.window.size
+        nbytes = operator_index(nbytes)
         if self.busy:
             raise ConcurrentUse()
         if self.plan is None:
             raise TypeError("Decoder.__init__() has not been called")
         self.busy = True
         try:
-            self.check()
-            self.out = []
-            if size < 0 or size > lent:
-                raise ValueError(f"{size} bytes can't have been received into a buffer of {lent}")
+            self.begin()
+            self.trouble = None
+            if not 0 <= nbytes <= lent:
+                raise ValueError(f"{nbytes} bytes can't have been received into a buffer of {lent}")
+            size = nbytes
             if self.window is not None:
                 if self.window.owner is None:
                     self.stop += size
@@ -217,11 +259,14 @@ cdef class Decoder(_Stream):
             self.busy = False
 
     def feed_eof(self):
-        """Tell that the stream has ended: the frames that were left, [] at a clean end, else TruncatedFrame."""
+        """The stream has ended: return the frames that are left, [] if there is none.
+
+        Raises TruncatedFrame if it ended inside a frame and no complete one is left, InvalidFrame as `feed` does,
+        ConcurrentUse. After a clean end it returns [] again.
+        """
         self.enter()
         try:
-            self.check()
-            self.out = []
+            self.begin()
             if not self.ended:
                 self.absorb(nothing, 0)
                 if self.trouble is None:

@@ -59,7 +59,7 @@ cdef int lay_binary(_Plan plan, object framing) except -1:
     layout.magic_size = len(framing.magic)
     layout.mask = framing._bits()
     layout.low = framing._low
-    layout.count = max(0, framing._high - framing._low + 1)
+    layout.count = max(0, min(framing._high, framing._most) - framing._low + 1)
     if framing.escape:
         layout.escape = framing._escaped
         layout.wide = framing.escape[1]

@@ -67,7 +67,10 @@ class Decoder(Core):
             self._idle = True
 
     def feed_batch(self, data: Buffer) -> FrameBatch:
-        """As `feed`; the frames come as a batch that hasn't made objects of them. Nothing is copied of `bytes` that begin a frame."""
+        """As `feed`; the frames come as a batch that hasn't made objects of them.
+
+        Of `bytes` that begin with a frame nothing is copied.
+        """
         data = immutable(data)
         try:
             del self._idle

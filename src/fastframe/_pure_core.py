@@ -26,7 +26,7 @@ class Core(Parser):
 
     @property
     def framing(self) -> Framing:
-        """What a frame looks like. Assignable: every byte not yet delivered is parsed anew, from the last frame boundary.
+        """What a frame looks like. Assignable: every byte not yet delivered is parsed anew, from the last boundary.
 
         Assigning raises TypeError for what isn't a Framing, ConcurrentUse, and the error that the stream has ended in;
         one that hasn't been raised yet is withdrawn.
@@ -62,7 +62,8 @@ class Core(Parser):
         """Bytes still missing: to the end of the header, then of the frame; 1 if unknown.
 
         0 if a complete frame waits for `pop()` or `read_one()`, after an error, and after the end. Raises
-        ConcurrentUse if bytes that nobody has looked at would have to be measured, and what a Computed's function raises.
+        ConcurrentUse if bytes that nobody has looked at would have to be measured, and what a Computed's function
+        raises.
         """
         if self._error is not None or self._ended or self._out or self._spanned is not None:
             return 0
@@ -85,7 +86,10 @@ class Core(Parser):
 
     @property
     def error(self) -> FrameError | None:
-        """The error this stream has ended in, or None. It is here at once, even if a call that returned frames has yet to raise it."""
+        """The error this stream has ended in, or None.
+
+        It is here at once, even if a call that returned frames has yet to raise it.
+        """
         return self._error
 
     @property

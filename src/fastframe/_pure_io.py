@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
 NOSIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 
-# These say nothing about the connection: the call may be tried again, or was made on a descriptor that is none any more.
+# These say nothing about the connection: the call may be tried again, or the descriptor is none any more.
 PASSING = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.ENOTSOCK))
 
 _LONGEST = 1e6  # seconds a single poll waits: its argument is an int of milliseconds
@@ -114,7 +114,7 @@ def is_ready(fd: int, for_write: bool) -> bool:
 
 
 def is_handlers(error: OSError, depth: int) -> bool:
-    """Whether an exception, caught where the system call is `depth` frames deep, comes from Python code: a signal handler."""
+    """Whether an exception, caught where the system call is `depth` frames deep, comes from a signal handler."""
     trace = error.__traceback__
     while trace is not None:
         trace, depth = trace.tb_next, depth - 1

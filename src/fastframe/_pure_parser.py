@@ -221,7 +221,7 @@ class Parser(Guarded):
         part = self._part[0]
         assert type(part) is bytearray
         want = self._want - have
-        # Measured whenever bytes came, even fewer than it asks for: magic and length are judged as soon as they are there.
+        # Measured whenever bytes came, even fewer than it asks for: a length is judged as soon as it is there.
         # And more than it asks for, so that a header without an end isn't measured byte by byte; but not all there
         # is: what lies behind this frame is better parsed where it is.
         take = min(there, max(want, have, _STEP))

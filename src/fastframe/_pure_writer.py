@@ -47,7 +47,8 @@ class FrameWriter(Guarded):
     framing: what a frame looks like.
     high_water, low_water: `writable` is False from more than high_water pending bytes on, until they are
         low_water or less.
-    max_pending: the most bytes to queue; a frame beyond is QueueFull.
+    max_pending: the most bytes to queue; a call that could queue more takes nothing and is QueueFull. Only
+        when nothing is pending, `write` takes a frame of any size.
 
     A broken connection is ConnectionLost, with its `errno`; it stays, every later call raises an equal one, and what
     was pending is dropped. A plain OSError (ENOBUFS, ENOMEM, EBADF, ENOTSOCK) and what a signal handler raises keep
@@ -285,7 +286,7 @@ class FrameWriter(Guarded):
         return self._framing.parts(payload)
 
     def _write(self, pieces: list[bytes | bytearray | memoryview], size: int, count: int, single: bool) -> bool:
-        """Take frames, already encoded, and send them if nothing is pending; an empty queue takes any `single` frame."""
+        """Take encoded frames, and send them if nothing is pending; an empty queue takes any `single` frame."""
         if self._pending:
             self._drain()
         before = self._pending
@@ -383,7 +384,7 @@ class FrameWriter(Guarded):
         return count
 
     def _send(self, sent: list[int]) -> bool:
-        """Offer the first pieces to the kernel, once; False if it isn't ready. How many bytes it took goes to `sent`."""
+        """Offer the first pieces to the kernel, once; False if it isn't ready. The bytes it took go to `sent`."""
         alias, fd = self._alias, self._fd
         most = 0
         if alias is None and os.name == "nt":

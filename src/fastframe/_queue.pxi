@@ -87,25 +87,27 @@ cdef class _Queue:
             self.stop += size
         return 0
 
-    cdef int settle(self) except -1:
+    cdef void settle(self) noexcept:
         """Give back memory that the queued bytes don't need, or that a batch holds."""
         cdef Py_ssize_t held = self.stop - self.start
         if self.block == NULL:
-            return 0
+            return
         if not held:
             self.start = self.stop = 0
             if self.block.size > 1024 or self.block.refs > 1:
                 drop_block(self.block)
                 self.block = NULL
         elif self.block.refs > 1 or self.block.size > 2 * held + SLACK:
-            self.move(held + 64)
-        return 0
+            try:
+                self.move(held + 64)
+            except MemoryError:
+                pass  # it only holds more than it needs
 
     cdef int room(self, Py_ssize_t size) except -1:
         """Put the queue in front of a block of `size` bytes, or of twice its own bytes if that is more."""
         cdef Py_ssize_t held = self.stop - self.start
         if held > size // 2:
-            return self.reserve(max(held, SLACK))
+            return self.reserve(min(size, SLACK))
         if self.block == NULL or self.block.refs > 1 or self.block.size < size:
             return self.move(size)
         if self.start:
@@ -151,10 +153,7 @@ cdef class _Queue:
     cdef int grow_target(self, Py_ssize_t room) except -1:
         """Make room for so many bytes more in the target, and for as many again as it has."""
         if raw_size(self.target) < self.payload and raw_size(self.target) - self.filled < room:
-            if _PyBytes_Resize(&self.target, min(self.payload, 2 * self.filled + room)) < 0:
-                # The object is gone, and the frame with it.
-                self.target = NULL
-                raise MemoryError
+            ff_bytes_grow(&self.target, min(self.payload, 2 * self.filled + room))
         return 0
 
     cdef Py_ssize_t fill_target(self, const uint8_t *data, Py_ssize_t size) except -1:
@@ -193,8 +192,12 @@ cdef class _Queue:
         if self.target == NULL:
             return 0
         cdef bytes everything = self.raw()
+        cdef Block *block = new_block(PyBytes_GET_SIZE(everything) + 64)
+        memcpy(memory(block), PyBytes_AS_STRING(everything), PyBytes_GET_SIZE(everything))
         self.drop()
-        return self.keep(<const uint8_t *>PyBytes_AS_STRING(everything), PyBytes_GET_SIZE(everything))
+        self.block = block
+        self.stop = PyBytes_GET_SIZE(everything)
+        return 0
 
     cdef inline void count(self, Py_ssize_t size) noexcept:
         self.frames += 1

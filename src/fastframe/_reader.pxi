@@ -41,15 +41,19 @@ cdef _Handle handle_of(object source):
 
 
 def wait(fd, for_write, timeout):
-    """Wait until the descriptor can be read, or written if `for_write`; True, or False when the time is up.
+    """Wait until the descriptor is readable, or writable, or has an error: True; False once the time is over.
 
-    timeout: seconds; None waits for ever, 0 only looks. A hangup or an error on it is True: the
-    next call tells which. Signal handlers run; their exceptions pass. ValueError for a timeout
-    that is negative or not a number.
+    timeout: in seconds; None waits for ever, 0 doesn't wait. ValueError if it is negative or NaN.
+
+    Signal handlers run, and what they raise passes; the time is monotonic, and they don't extend it.
     """
-    cdef ff_fd number = operator_index(fd)
+    cdef ff_fd number
     cdef int direction = bool(for_write), milliseconds = -1, ready, error
     cdef double deadline = 0, left = 0
+    fd = operator_index(fd)
+    if not 0 <= fd <= 0x7FFFFFFF:
+        raise ValueError(f"the descriptor {fd} is not open")
+    number = fd
     if timeout is not None:
         left = timeout
         if not left >= 0:
@@ -75,17 +79,22 @@ def wait(fd, for_write, timeout):
                 left = 0
 
 
-@cython.final
 cdef class FrameReader(_Stream):
-    """FrameReader(source, framing, *, buffer_size=262144, readahead=True): the recv loop over a descriptor.
+    """Reads frames from a descriptor, without ever waiting.
 
-    source: an int, or an object with fileno(), which is kept. Never waits; never changes O_NONBLOCK.
-    buffer_size: bytes asked of one system call; the buffer is shared by the readers of a process
-        and none is held while nothing is buffered.
-    readahead: False never takes a byte beyond the frame it delivers, one frame a call.
+    source: an int, or an object with fileno(), which is kept; a stream socket, a pipe, a terminal, a file.
+        The descriptor is neither closed nor made nonblocking. ValueError for a closed one, TypeError for
+        a TLS or datagram socket.
+    framing: what a frame looks like.
+    buffer_size: the bytes to ask for in one call, at least 1.
+    readahead: False never takes a byte beyond the frame it delivers, at most one frame a call; so that
+        the descriptor can be shared, selected on, handed over or upgraded. It costs two system calls a
+        frame, or one a byte where the size of the frame isn't in a header.
 
-    An empty result means that it would have to wait. At the end of the stream ConnectionClosed or
-    TruncatedFrame, and ConnectionLost if it broke, once all frames are out.
+    Every complete frame comes before the error or the end: ConnectionClosed, at the end between two frames;
+    TruncatedFrame, at the end inside one; ConnectionLost, with the `errno` of a broken connection; InvalidFrame.
+    These stay: every later call raises an equal one. A plain OSError (ENOBUFS, ENOMEM, EBADF, ENOTSOCK)
+    changes nothing, nor does an exception of a signal handler: call again.
     """
 
     cdef _Handle handle
@@ -112,17 +121,21 @@ cdef class FrameReader(_Stream):
         return self.handle.fd
 
     def read(self):
-        """Return every frame that is there, as a list of bytes; [] if it would have to wait."""
+        """All frames that are complete; receives once, and again only while no frame is. [] would have to wait.
+
+        Frames already held are returned without a system call. With readahead=False, one frame at most.
+        """
         self.enter()
         try:
-            self.check_end()
-            self.out = []
-            self.deliver()
+            self.begin()
+            if not self.out:
+                self.deliver()
             while not self.out and self.trouble is None:
                 if self.pull() < 0:
                     break
                 if self.at_eof:
-                    return self.last()
+                    self.last()
+                    break
                 self.deliver()
             self.settle()
             self.conclude(len(self.out) > 0)
@@ -131,12 +144,13 @@ cdef class FrameReader(_Stream):
             self.busy = False
 
     def read_batch(self):
-        """Return every frame that is there as a FrameBatch; an empty one if it would have to wait."""
-        cdef list frames
+        """As `read`; the frames come as a batch that hasn't made objects of them. An empty one would have to wait."""
         self.enter()
         try:
-            self.check_end()
+            self.check()
             while True:
+                if self.out:
+                    return self.batch_out()
                 if self.target != NULL and self.target_done():
                     return self.batch_of(self.next_frame())
                 if self.target == NULL and self.stop > self.start:
@@ -148,16 +162,16 @@ cdef class FrameReader(_Stream):
                     self.settle()
                     return self.batch_of(None)
                 if self.at_eof:
-                    frames = self.last()
-                    return self.batch_of(frames[0])
+                    self.last()
+                    return self.batch_out()
         finally:
             self.busy = False
 
     def read_one(self):
-        """Return the next frame as bytes, or None if it would have to wait."""
+        """The next frame; only this one is parsed. None would have to wait."""
         self.enter()
         try:
-            self.check_end()
+            self.check()
             while True:
                 frame = self.next_frame()
                 if frame is not None:
@@ -167,7 +181,7 @@ cdef class FrameReader(_Stream):
                     self.settle()
                     return None
                 if self.at_eof:
-                    return self.last()[0]
+                    self.last()
         finally:
             self.busy = False
 
@@ -175,7 +189,7 @@ cdef class FrameReader(_Stream):
         """Whether the next read would return a frame or raise, instead of having to wait."""
         self.enter()
         try:
-            while self._error is None and not self.ended and self.deferred is None:
+            while self._error is None and not self.out and self.broken is None:
                 if self.target != NULL:
                     if self.target_done():
                         break
@@ -186,7 +200,7 @@ cdef class FrameReader(_Stream):
                     self.settle()
                     return False
                 if self.at_eof:
-                    break
+                    self.last()
             return True
         except FrameError:
             # It is found again, or sticky: for the read to raise.
@@ -194,23 +208,6 @@ cdef class FrameReader(_Stream):
             return True
         finally:
             self.busy = False
-
-    cdef FrameBatch batch_of(self, bytes frame):
-        """A batch of this one frame, or of none."""
-        if frame is None:
-            return new_batch(None, NULL, nothing, 0)
-        cdef FrameBatch batch = new_batch(
-            frame, NULL, <const uint8_t *>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame)
-        )
-        batch.add(0, batch.size, 1)
-        return batch
-
-    cdef int check_end(self) except -1:
-        self.check()
-        if self.ended:
-            self._error = ConnectionClosed()
-            self.check()
-        return 0
 
     cdef int deliver(self) except -1:
         """Deliver what is complete of the target and the queue."""
@@ -226,15 +223,19 @@ cdef class FrameReader(_Stream):
                 self.queue_to_target(SLACK)
         return 0
 
-    cdef list last(self):
-        """What the end of the stream makes of what is left: frames, or the error that there are none."""
+    cdef int last(self) except -1:
+        """Deliver what the end of the stream makes of what is left, and set the error that stands behind it."""
         cdef list frames = self.finish()
-        if self.trouble is None:
+        trouble, self.trouble = self.trouble, None
+        if trouble is None:
             self._error = ConnectionClosed()
-        self.conclude(len(frames) > 0)
-        if not frames:
-            self.check()
-        return frames
+        elif isinstance(trouble, (InvalidFrame, TruncatedFrame)):
+            self._error = trouble
+            self.errors = 1
+        else:
+            raise trouble
+        self.out = frames
+        return self.check()
 
     cdef int pull(self) except -2:
         """One receive: 1 if bytes came, or the end, then `at_eof`; -1 if it would have to wait."""
@@ -263,7 +264,7 @@ cdef class FrameReader(_Stream):
             self.reserve(ask)
         else:
             self.room(self.buffer_size)
-            ask = self.block.size - self.stop
+            ask = min(self.block.size - self.stop, self.buffer_size)
         got = self.receive(memory(self.block) + self.stop, ask)
         if got > 0:
             self.stop += got

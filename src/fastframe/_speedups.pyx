@@ -14,6 +14,7 @@ caller with ConcurrentUse. The GIL is released around each system call.
     _decoder.pxi   bytes in, frames out
     _reader.pxi    the recv loop
     _writer.pxi    the send loop
+    _gather.pxi    many frames on their way into few system calls
 """
 
 cimport cython
@@ -54,6 +55,7 @@ from fastframe._scan cimport (
 )
 
 import sys
+from errno import ENOMEM
 from operator import index as operator_index
 from os import strerror
 from time import monotonic
@@ -73,16 +75,16 @@ from .framing import AsciiLength, Delimiter, FixedSize, LengthField, Netstring, 
 from .stats import Stats
 
 cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     PyObject *raw_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t)
     char *raw_data "PyBytes_AS_STRING"(PyObject *)
     Py_ssize_t raw_size "PyBytes_GET_SIZE"(PyObject *)
     int append "PyList_Append"(list, PyObject *)
     list new_list "PyList_New"(Py_ssize_t)
-    int cut "PyList_SetSlice"(list, Py_ssize_t, Py_ssize_t, PyObject *) except -1
 
 cdef extern from "_bytes.h":
     PyObject *ff_bytes(const void *, Py_ssize_t)
+    int ff_bytes_grow(PyObject **, Py_ssize_t) except -1
+    void ff_list_cut(list, Py_ssize_t)
     PyObject **list_items "FF_LIST_ITEMS"(list)
 
 cdef extern from "_sys.h":
@@ -112,3 +114,4 @@ include "_stream.pxi"
 include "_decoder.pxi"
 include "_reader.pxi"
 include "_writer.pxi"
+include "_gather.pxi"

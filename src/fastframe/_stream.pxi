@@ -8,13 +8,13 @@ cdef class _Stream(_Queue):
     """
 
     cdef object trouble
-    cdef object deferred
+    cdef object broken  # a MemoryError that has cost bytes of this stream
     cdef object _error
     cdef bint raised
     cdef bint ended
     cdef bint busy
     cdef bint single  # deliver one frame a call
-    cdef list out  # the frames that this call has to return
+    cdef list out  # frames to return, by this call or, if an exception came between, by the next
     cdef _Window window
     cdef object view
     cdef int errors
@@ -29,16 +29,19 @@ cdef class _Stream(_Queue):
             raise ConcurrentUse()
         if self.plan is None:
             raise TypeError(f"{type(self).__name__}.__init__() has not been called")
-        self.busy = True
         if self.window is not None:
             self.retire()
+        self.busy = True
+        self.trouble = None
         return 0
 
     cdef int check(self) except -1:
         """Raise the error that this stream has ended in."""
-        if self.deferred is not None:
-            deferred, self.deferred = self.deferred, None
-            raise deferred
+        if self.out:
+            return 0
+        if self.broken is not None:
+            self.drop()
+            raise self.broken
         if self._error is not None:
             self.raised = True
             self.drop()
@@ -47,10 +50,19 @@ cdef class _Stream(_Queue):
 
     cdef int withdraw(self) except -1:
         """Forget an error that hasn't been raised yet: what is held may be frames of another kind, or none."""
+        if type(self._error) is ConnectionClosed:
+            return 0
         if self.raised:
             self.check()
         self._error = None
         self.errors = 0
+        return 0
+
+    cdef int begin(self) except -1:
+        """Begin a call that delivers to `out`."""
+        self.check()
+        if self.out is None:
+            self.out = []
         return 0
 
     cdef int conclude(self, bint delivered) except -1:
@@ -64,11 +76,9 @@ cdef class _Stream(_Queue):
             if delivered:
                 return 0
             self.check()
-        elif not delivered:
+        elif not delivered or not isinstance(trouble, Exception):
+            # A signal handler's exception isn't kept back: the frames wait in `out` for the next call.
             raise trouble
-        elif not isinstance(trouble, Exception):
-            # An exception of a signal handler is not swallowed: the next call raises it.
-            self.deferred = trouble
         return 0
 
     # Frames.
@@ -82,6 +92,8 @@ cdef class _Stream(_Queue):
         """Whether the frame `at` bytes behind the stream's position, `size` bytes of it at `data`, is complete."""
         cdef Layout *layout = &self.plan.layout
         cdef Answer answer
+        if self.known and not at and size < self.span.total:
+            return 0
         self.known = False
         answer = scan(layout, data, size, self.seen, &self.span)
         if answer >= ASK:
@@ -212,7 +224,7 @@ cdef class _Stream(_Queue):
             at += total
             made += 1
         if made < places:
-            cut(frames, made, places, NULL)
+            ff_list_cut(frames, made)
         self.frames += made
         used[0] = at
         return failed
@@ -226,13 +238,42 @@ cdef class _Stream(_Queue):
             batch.block = NULL
             batch.size = 0
         self.settle()
-        self.conclude(batch.count > 0)
+        self.conclude_batch(batch)
+        return batch
+
+    cdef int conclude_batch(self, FrameBatch batch) except -1:
+        """As `conclude`; the frames of a batch that can't be returned wait in `out`."""
+        try:
+            self.conclude(batch.count > 0)
+        except BaseException:
+            if batch.count:
+                self.out = list(batch)
+            raise
+        return 0
+
+    cdef FrameBatch batch_out(self):
+        """The first of the frames that wait in `out`, as a batch."""
+        frame = self.out.pop(0)
+        if not self.out:
+            self.out = None
+        return self.batch_of(frame)
+
+    cdef FrameBatch batch_of(self, bytes frame):
+        """A batch of this one frame, or of none."""
+        if frame is None:
+            return new_batch(None, NULL, nothing, 0)
+        cdef FrameBatch batch = new_batch(
+            frame, NULL, <const uint8_t *>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame)
+        )
+        batch.add(0, batch.size, 1)
         return batch
 
     cdef bytes next_frame(self):
         """The first undelivered frame, or None if it isn't complete; raises what is wrong with it."""
         cdef bytes frame = None
-        cdef list found
+        if self.out:
+            frame = self.out.pop(0)
+            return frame
         if self.target != NULL:
             if not self.target_done():
                 return None
@@ -288,19 +329,27 @@ cdef class _Stream(_Queue):
     cdef int retire(self) except -1:
         """Take the memory that get_buffer lent back; what is still in use stays with its user."""
         cdef _Window window = self.window
-        view, self.view, self.window = self.view, None, None
-        try:
-            view.release()
-        except BufferError:
-            pass
-        if window.owner is not None and window.exports:
-            # Its user could change the payload after it is delivered: go on with a copy.
-            self.untarget()
+        if self.view is not None:
+            try:
+                self.view.release()
+            except BufferError:
+                pass
+        if window.exports:
+            # Its user could change a payload after it is delivered: go on with a copy.
+            if window.owner is not None:
+                self.untarget()
+        else:
+            window.close()
+        self.view = self.window = None
         return 0
 
     @property
     def framing(self):
-        """The description of the frames. Assigning parses every byte anew that isn't delivered yet."""
+        """What a frame looks like. Assignable: every byte not yet delivered is parsed anew, from the last boundary.
+
+        Assigning raises TypeError for what isn't a Framing, ConcurrentUse, and the error that the stream has ended in;
+        one that hasn't been raised yet is withdrawn.
+        """
         return None if self.plan is None else self.plan.framing
 
     @framing.setter
@@ -322,8 +371,13 @@ cdef class _Stream(_Queue):
 
     @property
     def needed(self):
-        """Bytes still missing: to the end of the header, then of the frame; 1 if unknown, 0 after an error."""
-        if self._error is not None or self.ended:
+        """Bytes still missing: to the end of the header, then of the frame; 1 if unknown.
+
+        0 if a complete frame waits for `pop()` or `read_one()`, after an error, and after the end. Raises
+        ConcurrentUse if bytes that nobody has looked at would have to be measured, and what a Computed's function
+        raises.
+        """
+        if self._error is not None or self.ended or self.out:
             return 0
         if self.busy:
             raise ConcurrentUse()
@@ -350,12 +404,18 @@ cdef class _Stream(_Queue):
 
     @property
     def buffered(self):
-        """Undelivered bytes held, headers included."""
+        """Bytes held: what isn't delivered yet, headers included."""
         cdef Py_ssize_t held = self.stop - self.start
-        return held if self.target == NULL else held + PyBytes_GET_SIZE(self.lead) + self.filled
+        if self.target == NULL or self.lead is None:
+            return held
+        return held + PyBytes_GET_SIZE(self.lead) + self.filled
 
     def unread(self):
-        """Give back all undelivered bytes, as bytes, and forget them: for a change of protocol."""
+        """The bytes held, which are forgotten: for an upgrade to another protocol.
+
+        An error that hasn't been raised yet is withdrawn: these bytes were simply not frames. b"" after a clean
+        end. Raises the error that the stream has ended in, ConcurrentUse.
+        """
         self.enter()
         try:
             self.withdraw()
@@ -368,10 +428,13 @@ cdef class _Stream(_Queue):
 
     @property
     def error(self):
-        """The FrameError that this stream has ended in, or None."""
+        """The error this stream has ended in, or None.
+
+        It is here at once, even if a call that returned frames has yet to raise it.
+        """
         return self._error
 
     @property
     def stats(self):
-        """Stats(frames, bytes, errors): delivered so far."""
+        """Frames delivered, their bytes on the wire, and errors (0 or 1) so far."""
         return Stats(self.frames, self.taken, self.errors)

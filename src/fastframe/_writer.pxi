@@ -9,17 +9,21 @@ cdef enum:
     PARTS = 1024
 
 
-@cython.final
 cdef class FrameWriter:
-    """FrameWriter(sink, framing, *, high_water=65536, low_water=16384, max_pending=16777216): the send loop.
+    """Writes frames to a descriptor, without ever waiting: what the kernel doesn't take is queued.
 
-    sink: a descriptor as an int, or an object with fileno(), which is kept. Never waits; never changes
-        O_NONBLOCK. What the kernel doesn't take is pending, and goes first at the next call.
-    high_water, low_water: `writable` turns False above the one and True again at or below the other, in bytes.
-    max_pending: the most bytes that may be pending; a call that could exceed it takes nothing and raises
-        QueueFull. Only when nothing is pending, `write` takes a frame of any size.
+    sink: an int, or an object with fileno(), which is kept; a stream socket, a pipe, a terminal, a file.
+        The descriptor is neither closed nor made nonblocking. ValueError for a closed one, TypeError for
+        a TLS or datagram socket.
+    framing: what a frame looks like.
+    high_water, low_water: `writable` is False from more than high_water pending bytes on, until they are
+        low_water or less.
+    max_pending: the most bytes to queue; a call that could queue more takes nothing and is QueueFull. Only
+        when nothing is pending, `write` takes a frame of any size.
 
-    ConnectionLost, and every later call raises it, when the connection broke.
+    A broken connection is ConnectionLost, with its `errno`; it stays, every later call raises an equal one, and what
+    was pending is dropped. A plain OSError (ENOBUFS, ENOMEM, EBADF, ENOTSOCK) and what a signal handler raises keep
+    what is queued. A second call while one is running is ConcurrentUse and changes nothing.
     """
 
     cdef _Plan plan
@@ -34,6 +38,7 @@ cdef class FrameWriter:
     cdef Py_ssize_t last  # bytes of the last write
     cdef Py_ssize_t last_frames
     cdef bint closed_gate
+    cdef bint gathering  # the last piece of the queue is a small copy
     cdef bint busy
     cdef object _error
     cdef uint64_t frames
@@ -57,10 +62,10 @@ cdef class FrameWriter:
         raise TypeError("a FrameWriter can't be pickled or copied")
 
     def write(self, payload):
-        """Send one frame; True if all of it is with the kernel, False if some is pending.
+        """Send the frame that carries `payload`, in one system call; True if all that was written is with the kernel.
 
-        FrameTooLarge, ValueError or TypeError for a payload that the frame can't carry, QueueFull
-        beyond max_pending: then nothing has been taken.
+        Nothing is taken if it raises FrameTooLarge, ValueError or TypeError, as the framing's `encode` does; QueueFull;
+        or, with bytes pending, what `flush` raises. A payload that isn't `bytes` may be changed after the call.
         """
         cdef _Input given = input_of(payload)
         self.enter()
@@ -71,9 +76,9 @@ cdef class FrameWriter:
             self.busy = False
 
     def write_many(self, payloads):
-        """Send a frame for each payload, in few system calls; True if all are with the kernel.
+        """Send the frames of all payloads, in order and in few system calls; True if all is with the kernel.
 
-        Takes all of them or, if one can't be carried or the iterable raises, none.
+        Nothing is taken if the iterable raises, or one of the payloads isn't taken, as by `write`.
         """
         cdef list items = []
         for payload in payloads:
@@ -86,7 +91,10 @@ cdef class FrameWriter:
             self.busy = False
 
     def flush(self):
-        """Go on where the kernel stopped; True if nothing is pending any more."""
+        """Send what is pending, as far as the kernel takes it; True if nothing is left.
+
+        Raises ConnectionLost, a plain OSError that changes nothing, ConcurrentUse.
+        """
         self.enter()
         try:
             self.flush_queue()
@@ -102,17 +110,17 @@ cdef class FrameWriter:
 
     @property
     def pending(self):
-        """Bytes that are not yet with the kernel."""
+        """Bytes that the kernel hasn't taken yet."""
         return self.held
 
     @property
     def writable(self):
-        """False from when more than high_water bytes are pending until low_water or fewer are."""
+        """Whether more may be written without the queue growing too long."""
         return not self.closed_gate
 
     @property
     def framing(self):
-        """The description of the frames; assignable between two of them."""
+        """What the next frame looks like. Assignable: TypeError for what isn't a Framing, ConcurrentUse."""
         return None if self.plan is None else self.plan.framing
 
     @framing.setter
@@ -128,12 +136,12 @@ cdef class FrameWriter:
 
     @property
     def error(self):
-        """The ConnectionLost that sending has ended in, or None."""
+        """The ConnectionLost that this direction has ended in, or None."""
         return self._error
 
     @property
     def stats(self):
-        """Stats(frames, bytes, errors): taken to be sent so far."""
+        """Frames taken, their bytes on the wire, and errors (0 or 1) so far."""
         return Stats(self.frames, self.taken, 0 if self._error is None else 1)
 
     def _withdraw(self):
@@ -147,7 +155,11 @@ cdef class FrameWriter:
                 return False
             rest = self.last
             while rest:
-                rest -= len(self.queue.pop())
+                piece = self.queue.pop()
+                if len(piece) > rest:
+                    self.queue.append(piece[: len(piece) - rest])
+                rest -= min(rest, len(piece))
+            self.gathering = False
             self.frames -= self.last_frames
             self.taken -= self.last
             self.hold(-self.last)
@@ -265,7 +277,7 @@ cdef class FrameWriter:
             try:
                 sent = self.transmit(&parts, &left)
             except BaseException:
-                if self._error is None and sent_some(parts, count, left, total):
+                if self._error is None and size_of(parts, left) < total:
                     self.accept(total, frames)
                     self.queue_rest(parts, left, owners)
                 raise
@@ -307,26 +319,41 @@ cdef class FrameWriter:
         raise self._error._again()
 
     cdef int queue_rest(self, ff_part *parts, int count, list owners) except -1:
-        """Queue what is left of the parts: those that `bytes` objects own by reference, copies of the others."""
+        """Queue what is left of the parts; without the memory for it the connection is lost."""
+        try:
+            return self.queue_parts(parts, count, owners)
+        except MemoryError:
+            return self.lose(ENOMEM)
+
+    cdef int queue_parts(self, ff_part *parts, int count, list owners) except -1:
+        """Queue the parts that `bytes` objects own by reference, copies of the others, small ones side by side."""
         cdef Py_ssize_t size, first = len(owners) - count
         cdef int i
         for i in range(count):
             size = ff_part_size(&parts[i])
+            if not size:
+                continue
             owner = owners[first + i]
             if owner is None:
                 owner = PyBytes_FromStringAndSize(ff_part_base(&parts[i]), size)
-            elif not self.held:
-                self.skip = PyBytes_GET_SIZE(owner) - size
-            if size:
+                if self.gathering and size < COPIED and len(self.queue) > self.gone + 1:
+                    self.queue[len(self.queue) - 1] += owner
+                else:
+                    self.queue.append(owner)
+                self.gathering = len(self.queue[len(self.queue) - 1]) < COPIED
+            else:
+                if not self.held:
+                    self.skip = PyBytes_GET_SIZE(owner) - size
                 self.queue.append(owner)
-                self.hold(size)
+                self.gathering = False
+            self.hold(size)
         return 0
 
     cdef int flush_queue(self) except -1:
         """Send what is queued until the kernel takes no more."""
         cdef ff_part parts[PARTS]
         cdef ff_part *rest
-        cdef Py_ssize_t sent, offered, size
+        cdef Py_ssize_t sent = 0, offered, size
         cdef int count, left
         cdef bytes piece
         while self.held:
@@ -340,8 +367,12 @@ cdef class FrameWriter:
                 count += 1
             rest = parts
             left = count
-            sent = self.transmit(&rest, &left)
-            self.dequeue(sent, count - left, ff_part_size(rest) if left else 0)
+            try:
+                self.transmit(&rest, &left)
+            finally:
+                if self._error is None:
+                    sent = offered - size_of(rest, left)
+                    self.dequeue(sent, count - left, ff_part_size(rest) if left else 0)
             if sent < offered:
                 break
         return 0
@@ -354,7 +385,7 @@ cdef class FrameWriter:
             self.queue = []
             self.gone = self.skip = 0
             return 0
-        self.skip = len(self.queue[self.gone]) - first_left
+        self.skip = len(self.queue[self.gone]) - first_left if first_left else 0
         if self.gone > 1024 or self.gone * 2 > len(self.queue):
             del self.queue[: self.gone]
             self.gone = 0
@@ -397,81 +428,3 @@ cdef class FrameWriter:
         if gather.trouble is not None:
             raise gather.trouble
         return self.held == 0
-
-
-cdef bint sent_some(const ff_part *parts, int count, int left, Py_ssize_t total) noexcept:
-    """Whether any of the `total` bytes in `count` parts is sent, of which `left` parts, from `parts` on, are left."""
-    cdef Py_ssize_t rest = 0
-    cdef int i
-    for i in range(left):
-        rest += ff_part_size(&parts[i])
-    return rest < total
-
-
-cdef class _Gather:
-    """Frames on their way into few system calls: small ones copied side by side, large payloads by reference."""
-
-    cdef FrameWriter writer
-    cdef Block *block
-    cdef Py_ssize_t start  # of the piece that is being written
-    cdef Py_ssize_t stop
-    cdef ff_part parts[PARTS]
-    cdef int count
-    cdef list owners
-    cdef bint begun
-    cdef bint blocked
-    cdef bint refused
-    cdef object trouble
-
-    def __dealloc__(self):
-        drop_block(self.block)
-
-    cdef int add(self, bytes body, bint encoded) except -1:
-        cdef Layout *layout = &self.writer.plan.layout
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
-        cdef uint8_t *out
-        if self.block.size - self.stop < COPIED + 2 * SHORT_LEAD or self.count > PARTS - 4:
-            self.ship()
-        if not encoded:
-            self.stop += self.writer.lead_of(size, memory(self.block) + self.stop)
-        if size < COPIED:
-            memcpy(memory(self.block) + self.stop, PyBytes_AS_STRING(body), size)
-            self.stop += size
-        else:
-            self.close_piece()
-            ff_part_set(&self.parts[self.count], PyBytes_AS_STRING(body), size)
-            self.owners.append(body)
-            self.count += 1
-        if not encoded and layout.trailer_size:
-            out = memory(self.block) + self.stop
-            memcpy(out, layout.trailer, layout.trailer_size)
-            self.stop += layout.trailer_size
-        return 0
-
-    cdef int close_piece(self) except -1:
-        if self.stop > self.start:
-            ff_part_set(&self.parts[self.count], memory(self.block) + self.start, self.stop - self.start)
-            self.owners.append(None)
-            self.count += 1
-            self.start = self.stop
-        return 0
-
-    cdef int ship(self) except -1:
-        """Send what is gathered; once the kernel or an exception stopped that, queue it."""
-        cdef ff_part *rest = self.parts
-        cdef int left
-        self.close_piece()
-        left = self.count
-        if not self.blocked and not self.refused:
-            try:
-                self.begun |= self.writer.transmit(&rest, &left) > 0
-            except BaseException as error:
-                self.trouble = error
-                self.refused = not self.begun or self.writer._error is not None
-            self.blocked = left > 0
-        if left and not self.refused:
-            self.writer.queue_rest(rest, left, self.owners)
-        self.count = 0
-        self.start = self.stop = 0
-        self.owners = []
-        return 0

@@ -1,0 +1,82 @@
+# Many frames on their way into few system calls.
+
+cdef Py_ssize_t size_of(const ff_part *parts, int count) noexcept:
+    """The bytes in so many parts."""
+    cdef Py_ssize_t size = 0
+    cdef int i
+    for i in range(count):
+        size += ff_part_size(&parts[i])
+    return size
+
+
+cdef class _Gather:
+    """Frames on their way into few system calls: small ones copied side by side, large payloads by reference."""
+
+    cdef FrameWriter writer
+    cdef Block *block
+    cdef Py_ssize_t start  # of the piece that is being written
+    cdef Py_ssize_t stop
+    cdef ff_part parts[PARTS]
+    cdef int count
+    cdef list owners
+    cdef bint begun
+    cdef bint blocked
+    cdef bint refused
+    cdef object trouble
+
+    def __dealloc__(self):
+        drop_block(self.block)
+
+    cdef int add(self, bytes body, bint encoded) except -1:
+        cdef Layout *layout = &self.writer.plan.layout
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+        cdef uint8_t *out
+        if self.block.size - self.stop < COPIED + 2 * SHORT_LEAD or self.count > PARTS - 4:
+            self.ship()
+        if not encoded:
+            self.stop += self.writer.lead_of(size, memory(self.block) + self.stop)
+        if size < COPIED:
+            memcpy(memory(self.block) + self.stop, PyBytes_AS_STRING(body), size)
+            self.stop += size
+        else:
+            self.close_piece()
+            ff_part_set(&self.parts[self.count], PyBytes_AS_STRING(body), size)
+            self.owners.append(body)
+            self.count += 1
+        if not encoded and layout.trailer_size:
+            out = memory(self.block) + self.stop
+            memcpy(out, layout.trailer, layout.trailer_size)
+            self.stop += layout.trailer_size
+        return 0
+
+    cdef int close_piece(self) except -1:
+        if self.stop > self.start:
+            ff_part_set(&self.parts[self.count], memory(self.block) + self.start, self.stop - self.start)
+            self.owners.append(None)
+            self.count += 1
+            self.start = self.stop
+        return 0
+
+    cdef int ship(self) except -1:
+        """Send what is gathered; once the kernel or an exception stopped that, queue it."""
+        cdef ff_part *rest = self.parts
+        cdef Py_ssize_t offered
+        cdef int left
+        self.close_piece()
+        left = self.count
+        offered = size_of(rest, left)
+        if not self.blocked and not self.refused:
+            try:
+                self.writer.transmit(&rest, &left)
+                self.begun = True
+            except BaseException as error:
+                self.trouble = error
+                self.begun |= size_of(rest, left) < offered
+                self.refused = not self.begun or self.writer._error is not None
+            self.blocked = left > 0
+        if left and not self.refused:
+            self.writer.queue_rest(rest, left, self.owners)
+        self.count = 0
+        self.start = self.stop = 0
+        self.owners = []
+        return 0
