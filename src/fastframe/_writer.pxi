@@ -1,5 +1,8 @@
 # The send loop.
 
+# Made while there is memory for it.
+cdef object OUT_OF_MEMORY = ConnectionLost(ENOMEM, strerror(ENOMEM))
+
 cdef enum:
     # Frames up to this size are copied behind their header and sent as one piece; larger payloads go by reference.
     COPIED = 4096
@@ -312,18 +315,23 @@ cdef class FrameWriter:
         return sent
 
     cdef int lose(self, int error) except -1:
-        self._error = ConnectionLost(error, strerror(error))
-        self.queue = []
+        self.end(ConnectionLost(error, strerror(error)))
+        raise self._error._again()
+
+    cdef void end(self, object error) noexcept:
+        """Nothing can be sent any more: a frame would begin inside another one, or nobody is there."""
+        self._error = error
+        self.queue.clear()
         self.gone = self.skip = self.last = 0
         self.hold(-self.held)
-        raise self._error._again()
 
     cdef int queue_rest(self, ff_part *parts, int count, list owners) except -1:
         """Queue what is left of the parts; without the memory for it the connection is lost."""
         try:
             return self.queue_parts(parts, count, owners)
         except MemoryError:
-            return self.lose(ENOMEM)
+            self.end(OUT_OF_MEMORY)
+            raise
 
     cdef int queue_parts(self, ff_part *parts, int count, list owners) except -1:
         """Queue the parts that `bytes` objects own by reference, copies of the others, small ones side by side."""
