@@ -39,7 +39,11 @@ cdef class Decoder(_Stream):
         if self.trouble is None and self.target == NULL and self.stop == self.start and used < size:
             used += self.parse(data + used, size - used, None)
             if self.trouble is None and used < size and self.is_large(size - used):
-                used += self.begin_target(data + used, size - used, 0)
+                try:
+                    used += self.begin_target(data + used, size - used, 0)
+                except MemoryError as error:
+                    # For the next call to try again, if this one has frames to return.
+                    self.trouble = error
         if used < size and (self.out or not isinstance(self.trouble, InvalidFrame)):
             self.keep_rest(data, used, size)
         self.settle()
@@ -105,7 +109,8 @@ cdef class Decoder(_Stream):
                 held = self.stop - self.start
                 if self.is_large(held):
                     self.queue_to_target(0)
-                    return used + self.complete_target(data + used, size - used)
+                    if self.target != NULL:
+                        return used + self.complete_target(data + used, size - used)
                 step = self.span.total - held
                 if not self.known:
                     step = max(step, held, 64)

@@ -145,9 +145,12 @@ cdef class _Queue:
         return self.known and held >= self.span.header and self.span.high - self.span.low >= LARGE
 
     cdef int queue_to_target(self, Py_ssize_t room) except -1:
-        """Begin with the queued frame if it is large."""
+        """Begin with the queued frame if it is large; without the memory for that it stays in the queue."""
         if self.stop > self.start and self.is_large(self.stop - self.start):
-            self.start += self.begin_target(self.base(), self.stop - self.start, room)
+            try:
+                self.start += self.begin_target(self.base(), self.stop - self.start, room)
+            except MemoryError:
+                pass
         return 0
 
     cdef int grow_target(self, Py_ssize_t room) except -1:
