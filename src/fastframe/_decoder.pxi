@@ -53,6 +53,9 @@ cdef class Decoder(_Stream):
     cdef int keep_rest(self, const uint8_t *data, Py_ssize_t used, Py_ssize_t size) except -1:
         """Queue what a call hasn't used. Without the memory for it, and some of it used, the stream has a hole."""
         try:
+            if self.target != NULL and self.filled < self.payload:
+                # An exception stopped the target from being filled; the queue can't run ahead of it.
+                self.untarget()
             return self.keep(data + used, size - used)
         except MemoryError as error:
             if used:
@@ -95,10 +98,7 @@ cdef class Decoder(_Stream):
             self.keep(data + used, rest)
             used += rest
         if self.target_done():
-            try:
-                self.out.append(self.take_target())
-            except BaseException as error:
-                self.trouble = error
+            self.deliver_target()
         return used
 
     cdef Py_ssize_t complete_queued(self, const uint8_t *data, Py_ssize_t size) except -1:

@@ -214,8 +214,8 @@ cdef class FrameReader(_Stream):
         if self.target != NULL:
             if not self.target_done():
                 return 0
-            self.out.append(self.next_frame())
-            if self.single:
+            self.deliver_target()
+            if self.single or self.trouble is not None:
                 return 0
         if self.stop > self.start:
             self.start += self.parse(self.base(), self.stop - self.start, None)

@@ -268,6 +268,20 @@ cdef class _Stream(_Queue):
         batch.add(0, batch.size, 1)
         return batch
 
+    cdef int deliver_target(self) except -1:
+        """Deliver the complete frame in the target."""
+        try:
+            # Its place first: once taken it must not get lost.
+            self.out.append(None)
+            try:
+                self.out[len(self.out) - 1] = self.take_target()
+            except BaseException:
+                self.out.pop()
+                raise
+        except BaseException as error:
+            self.trouble = error
+        return 0
+
     cdef bytes next_frame(self):
         """The first undelivered frame, or None if it isn't complete; raises what is wrong with it."""
         cdef bytes frame = None
