@@ -232,12 +232,10 @@ class LengthField(Framing):
             raise ValueError(f"this description can only decode: it knows {known} bytes of the trailer")
         length = len(body) + self.strip + self.trailer_size - self.header_size - self.adjustment
         if self.strip <= self.offset:
-            head, body = self._rewritten(body, length)
-        else:
-            head = self._header(length)
-        if len(body) < self.header_size - max(self.strip, self._behind):
+            return *self._rewritten(body, length), self.trailer
+        if len(body) < self.header_size - self.strip:
             raise ValueError(f"the payload must begin with its header, {self.header_size - self.strip} bytes")
-        return head, body, self.trailer
+        return self._header(length), body, self.trailer
 
     def _header(self, length: int) -> bytes:
         """The stripped part of the header, the length in it."""

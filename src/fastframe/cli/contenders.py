@@ -115,7 +115,7 @@ CONTENDERS = (
     HOWTO,
     Contender("fastframe, pure", "pure", many_send, many_receive),
     Contender("fastframe, Cython", "cython", many_send, many_receive),
-    Contender("fastframe, pure, one by one", "pure", single_send, single_receive),
+    Contender("fastframe, Cython, for loop", "cython", many_send, single_receive),
     Contender("fastframe, Cython, one by one", "cython", single_send, single_receive),
 )
 """In the table's order. Each name is that of one contender only."""

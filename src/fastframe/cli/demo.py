@@ -204,8 +204,8 @@ def _caption(given: list[bytes], seed: int, rounds: int, seconds: float) -> list
     )
     programs = (
         "Socket HOWTO: sendall(header + payload) for each frame; recv until the header is there, and until the "
-        f"payload is. fastframe: send_many of {BATCH} payloads, recv_many. One by one: send for each frame, "
-        '"for frame in conn". fastframe sets TCP_NODELAY: sent one by one, each frame leaves at once, and where the '
+        f'payload is. fastframe: send_many of {BATCH} payloads, recv_many. For loop: send_many, "for frame in conn". '
+        "One by one: send for each frame, and the for loop. fastframe sets TCP_NODELAY: each frame leaves at once, and where the "
         "receiver is faster than the sender, both mostly pay for packets and wake-ups."
     )
     check = (
