@@ -53,6 +53,8 @@ def opened(source: int | HasFileno) -> tuple[int, Alias | None]:
     tls = sys.modules.get("ssl")
     if tls is not None and isinstance(source, tls.SSLSocket):
         raise TypeError("a TLS socket has no frames on its descriptor: use fastframe.wrap()")
+    if isinstance(source, bool):
+        raise TypeError("a descriptor must be an int, not a bool")
     if isinstance(source, int):
         fd = source
     elif hasattr(source, "fileno"):
@@ -83,6 +85,12 @@ def opened(source: int | HasFileno) -> tuple[int, Alias | None]:
 
 def _alias(fd: int) -> Alias:
     before = _socket.getdefaulttimeout()
+    if sys.implementation.name != "cpython" and os.name != "nt":
+        # PyPy makes the descriptor what the new object is: blocking.
+        blocking = os.get_blocking(fd)
+        alias = Alias(-1, -1, -1, fd)
+        os.set_blocking(fd, blocking)
+        return alias
     if before is None:
         return Alias(-1, -1, -1, fd)
     # A default timeout would make the descriptor nonblocking. It is out of the way for the length of one C call,
@@ -94,8 +102,8 @@ def _alias(fd: int) -> Alias:
     finally:
         if len(made) < len(steps):
             _socket.setdefaulttimeout(before)
-    alias: Alias = made[1]
-    return alias
+    shy: Alias = made[1]
+    return shy
 
 
 def _asking(fd: int, for_write: bool) -> Callable[[float], object]:

@@ -340,4 +340,7 @@ def planned(framing: Framing) -> tuple[Frames | None, Spans | None, Any, bytes, 
 
 def immutable(data: Buffer) -> bytes:
     """The buffer's bytes. Raises TypeError for what isn't a buffer."""
-    return data if type(data) is bytes else memoryview(data).tobytes()
+    if type(data) is bytes:
+        return data
+    with memoryview(data) as view:
+        return view.tobytes()
