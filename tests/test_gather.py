@@ -23,6 +23,14 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, peers
 
 
+def fill(writer: Any) -> list[bytes]:
+    """Write until the kernel takes no more; what was written."""
+    sent = [b"x" * 50_000]
+    while writer.write(sent[0]):
+        sent.append(sent[0])
+    return sent
+
+
 def receive(writer: Any, peers: socket.socket) -> bytes:
     """All that the writer still has to send, and all that has been sent."""
     got = bytearray()
@@ -40,9 +48,7 @@ def receive(writer: Any, peers: socket.socket) -> bytes:
 def test_more_pieces_than_one_call_takes(engine: Any, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, peers = pair
     writer = engine.FrameWriter(ours, FRAMING)
-    sent = [b"x" * 50_000]
-    while writer.write(sent[0]):
-        sent.append(sent[0])
+    sent = fill(writer)
     for i in range(3000):
         # By turns copied and kept by reference, so that they can't be joined.
         sent.append(b"%d" % i if i % 2 else b"%d" % i * 1200)
@@ -92,9 +98,7 @@ def test_an_iterable_may_use_the_same_memory_again(engine: Any, pair: tuple[sock
 def test_withdrawing_behind_joined_pieces(engine: Any, pair: tuple[socket.socket, socket.socket]) -> None:
     ours, peers = pair
     writer = engine.FrameWriter(ours, FRAMING)
-    sent = [b"x" * 50_000]
-    while writer.write(sent[0]):
-        sent.append(sent[0])
+    sent = fill(writer)
     for _ in range(10):
         sent.append(b"kept")
         writer.write(b"kept")
