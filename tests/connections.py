@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import fastframe as ff
-from fastframe import _closing, _sockets, connection
+from fastframe import _descriptor, _sockets, _tls, _transport, connection
 from support import tcp_pair
 
 FRAMING = ff.LengthField(4)
@@ -37,10 +37,10 @@ WAITING = ("_wait", "_wait_for_sender", "settle")
 
 @pytest.fixture(autouse=True)
 def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FrameReader", "FrameWriter", "wait"):
+    for name in ("FrameReader", "FrameWriter"):
         monkeypatch.setattr(connection, name, getattr(engine, name))
-    monkeypatch.setattr(_sockets, "wait", engine.wait)
-    monkeypatch.setattr(_closing, "wait", engine.wait)
+    for module in (_descriptor, _sockets, _tls, _transport):
+        monkeypatch.setattr(module, "wait", engine.wait)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def reset(sock: socket.socket) -> None:
 def arrived(conn: ff.Connection, size: int) -> None:
     """Wait until the connection's socket holds so many bytes, and take none."""
     deadline = time.monotonic() + LONG
-    while not select.select([conn], [], [], LONG)[0] or len(conn._sock.recv(size, socket.MSG_PEEK)) < size:
+    while not select.select([conn], [], [], LONG)[0] or len(conn._transport.sock.recv(size, socket.MSG_PEEK)) < size:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 

@@ -190,7 +190,7 @@ def test_a_failed_or_closed_connection_doesnt_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(TypeError):
-            ff.Connection(5, FRAMING)  # type: ignore[arg-type]
+            ff.Connection(object(), FRAMING)
         empty = ff.Connection.__new__(ff.Connection)
         assert "without" in repr(empty)
         del empty

@@ -186,7 +186,7 @@ def test_signatures_are_the_same(both: Any, name: str) -> None:
 
 def test_wait_takes_the_same_arguments(both: Any) -> None:
     names = [list(inspect.signature(engine.wait).parameters) for engine in both]
-    assert names[0] == names[1] == ["fd", "for_write", "timeout"]
+    assert names[0] == names[1] == ["fd", "for_write", "timeout", "other"]
 
 
 def test_engine_reloads_or_refuses_cleanly() -> None:

@@ -51,7 +51,7 @@ def test_connects_to_every_kind_of_address(kind: str, tmp_path: Path, clean: lis
             assert conn.recv() == b""
             assert conn.peer_address == peer.local_address == server.getsockname()
             if kind.startswith("tcp"):
-                for end in (conn._sock, accepted):
+                for end in (conn._transport.sock, accepted):
                     assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
@@ -207,48 +207,3 @@ def test_a_full_unix_listener_is_waited_for(tmp_path: Path, clean: list[Any]) ->
     thread = Thread(server.accept, after=SOON)
     clean.append(ff.connect(tmp_path / "s", FRAMING, timeout=LONG))
     thread.done()[0].close()
-
-
-# --- Wrapping --------------------------------------------------------------------------------------------------------
-
-
-def test_only_stream_sockets_can_be_wrapped(clean: list[Any]) -> None:
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    clean.append(datagrams)
-    for source in (datagrams, 0, "file", sys.stdin, None, object()):
-        with pytest.raises(TypeError):
-            ff.wrap(source, FRAMING)
-    closed = socket.socket()
-    closed.close()
-    with pytest.raises(ValueError):
-        ff.wrap(closed, FRAMING)
-
-
-def test_a_tls_socket_is_refused(clean: list[Any]) -> None:
-    ssl = pytest.importorskip("ssl")
-    a, b = socket.socketpair()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    wrapped = context.wrap_socket(a, do_handshake_on_connect=False)
-    clean += [wrapped, b]
-    with pytest.raises(TypeError, match="TLS"):
-        ff.wrap(wrapped, FRAMING)
-
-
-@pytest.mark.parametrize("own", [None, 0.0, 1.5])
-def test_wrap_takes_over_the_sockets_timeout_and_leaves_its_mode(own: float | None, clean: list[Any]) -> None:
-    a, b = socket.socketpair()
-    a.settimeout(own)
-    blocking = os.get_blocking(a.fileno())
-    conn = ff.wrap(a, FRAMING)
-    clean += [conn, b]
-    assert conn.timeout == own
-    with pytest.raises(ff.FrameTimeout):
-        conn.recv(timeout=0)
-    conn.send(b"x")
-    conn.poll(0.01)
-    assert os.get_blocking(a.fileno()) == blocking
-    assert a.gettimeout() == own
-    other = ff.wrap(b, FRAMING, timeout=3)
-    clean.append(other)
-    assert other.timeout == 3

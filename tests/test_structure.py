@@ -76,7 +76,7 @@ def floor_of(module: str) -> int:
     first = module.partition(".")[0]
     if first in DESCRIPTIONS:
         floor = "descriptions"
-    elif first in ("_engine", "_speedups", "_scan") or first.startswith("_pure"):
+    elif first in ("_engine", "_channel", "_speedups", "_scan") or first.startswith("_pure"):
         floor = "engine"
     elif first == "__init__":
         floor = "package"

@@ -169,13 +169,10 @@ cdef class Decoder(_Stream):
         isn't a buffer, ConcurrentUse.
         """
         cdef _Input given = input_of(data)
-        cdef Py_ssize_t used = 0
         self.enter()
         try:
             self.check_open(given.size)
-            if self.target != NULL:
-                used = self.fill_target(given.data, given.size)
-            self.keep(given.data + used, given.size - used)
+            self.put(given.data, given.size)
         finally:
             given.release()
             self.busy = False

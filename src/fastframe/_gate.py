@@ -20,111 +20,167 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
+    from ._transport import Transport
+
     T = TypeVar("T")
 
 
 class Gate:
-    """The way into one connection."""
+    """The way into one connection.
 
-    __slots__ = ("_free", "_over", "_sending", "_sock", "closed")
+    `place` is the receiver's: whoever deletes it receives, and sets it again. `sending` is the sender's lock.
+    Both then call `leave` if `over` is set.
+    """
 
-    def __init__(self, sock: socket.socket) -> None:
+    __slots__ = ("_foreign", "_gone", "_inherited", "_transport", "closed", "is_ours", "over", "place", "sending")
+
+    place: bool
+    sending: Any  # an RLock
+    is_ours: Callable[[], bool]
+    """Whether it is this very thread that sends."""
+
+    def __init__(self, transport: Transport) -> None:
         self.closed = False
-        self._over = False  # closed, and nothing is left to do but to give the descriptor back
-        self._sock = sock
-        self._free = True
-        self._sending = threading.RLock()
+        self.over = False  # closed, and nothing is left to do but to give the descriptor back
+        self._gone = False  # the descriptor was given back
+        self._foreign = False  # another process goes on with it
+        self._inherited = False  # another process has it too
+        self._transport = transport
+        self._open_places()
 
-    def open(self) -> socket.socket:
-        """The socket; ValueError if the gate is closed."""
+    def _open_places(self) -> None:
+        self.place = True
+        self.sending = threading.RLock()
+        self.is_ours = self.sending._is_owned
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, in this process."""
+        return self.closed and not self._foreign
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the parent of this process has the connection too."""
+        return self._inherited
+
+    def why(self) -> Exception:
+        """Why nobody is let in."""
+        if self._foreign:
+            return ConcurrentUse("the connection belongs to the process that this one was forked from")
+        return ValueError("connection is closed")
+
+    def open(self) -> Transport:
+        """The transport; ValueError if the gate is closed."""
         if self.closed:
-            raise ValueError("connection is closed")
-        return self._sock
+            raise self.why()
+        return self._transport
 
     def check(self) -> None:
         """ConnectionClosed if the gate was closed while this call was inside."""
         if self.closed:
             raise ConnectionClosed("the connection was closed during the call")
 
-    def receive(self, act: Callable[[Any, float | None], T], what: Any, deadline: float | None) -> T:
-        """`act(what, deadline)` as the only one who receives; ConcurrentUse if there is another."""
-        try:
-            del self._free
-        except AttributeError:
-            raise ConcurrentUse from None
-        try:
-            if self.closed:
-                raise ValueError("connection is closed")
-            return act(what, deadline)
-        finally:
-            self._free = True
-            if self._over:
-                self._release()
+    def wait_for_sender(self, deadline: float | None) -> None:
+        """Take the sender's lock, behind those who came before; FrameTimeout if they take too long."""
+        if not self._wait_for_sender(deadline):
+            raise FrameTimeout("another send isn't through in time")
+        self.check()
 
     def send(self, deadline: float | None, act: Callable[..., T], *args: object) -> T:
-        """`act(deadline, *args)` as the only one who sends, behind those who came before.
-
-        ConcurrentUse if that is this thread itself; FrameTimeout if the others take too long.
-        """
-        if self._is_ours():
+        """`act(deadline, *args)` as the only one who sends; ConcurrentUse if that is this thread itself."""
+        if self.is_ours():
             raise ConcurrentUse
         try:
             self.open()
-            if not self._sending.acquire(False):
-                if not self._wait_for_sender(deadline):
-                    raise FrameTimeout("another send isn't through in time")
-                self.check()
+            if not self.sending.acquire(False):
+                self.wait_for_sender(deadline)
             self.open()
             return act(deadline, *args)
         finally:
             try:
-                self._sending.release()
+                self.sending.release()
             except RuntimeError:
                 pass  # not taken
-            if self._over:
-                self._release()
+            if self.over:
+                self.leave()
 
     def close(self, deadline: float | None, settle: Callable[[float | None], None]) -> None:
         """Let nobody in any more, `settle(deadline)` as the one who sends, unless another takes too long, and close."""
         if self.closed:
+            self._leave_to_others()
             return
         self.closed = True
         try:
             # Below a send of this very thread, in a signal handler, there is nothing to wait for.
-            if not self._is_ours():
+            if not self.is_ours():
                 self._as_last_sender(deadline, settle)
         finally:
-            self._over = True
+            self.over = True
             self._wake(socket.SHUT_RDWR)
-            self._release()
+            self.leave()
 
     def abort(self) -> None:
         """Let nobody in any more, and close."""
         if self.closed:
+            self._leave_to_others()
             return
         self.closed = True
         # The peer mustn't take it for a normal end, so only a sender that waits has sending shut down.
-        self._over = True
+        self.over = True
         self._wake(socket.SHUT_RD)
-        self._release()
+        self.leave()
+
+    def detach(self, check: Callable[[], None]) -> Any:
+        """Let nobody in any more, and give the source back; ConcurrentUse if anybody is inside. What `check` raises passes."""
+        try:
+            del self.place
+        except AttributeError:
+            raise ConcurrentUse from None
+        try:
+            if self.is_ours() or not self.sending.acquire(False):
+                raise ConcurrentUse
+            try:
+                self.open()
+                check()
+                self.closed = True
+                return self._transport.release()
+            finally:
+                self.sending.release()
+        finally:
+            self.place = True
+
+    def forked(self, usable: bool) -> None:
+        """This is the child process: nobody is inside, and the connection is the parent's, or also this one's."""
+        self._open_places()
+        self._inherited = True
+        if not usable and not self.closed:
+            self.closed = self._foreign = True
 
     @property
     def receiving(self) -> bool:
         """Whether anybody receives."""
-        return not hasattr(self, "_free")
+        return not hasattr(self, "place")
 
-    def _release(self) -> None:
+    def leave(self) -> None:
         """Close the descriptor, if nobody is inside; else the last one who leaves does."""
-        if self._is_ours():
+        if self.is_ours():
             return
         # Whoever leaves in between and finds the lock taken is seen by the next look at the flag.
-        while not self.receiving and self._sending.acquire(False):
+        while not self.receiving and self.sending.acquire(False):
             try:
                 if not self.receiving:
-                    self._sock.close()
+                    if not self._gone:
+                        self._gone = True
+                        self._transport.close()
                     return
             finally:
-                self._sending.release()
+                self.sending.release()
+
+    def _leave_to_others(self) -> None:
+        """Give back the descriptor of a connection that another process goes on with."""
+        if self._foreign:
+            self._foreign = False
+            self._transport.close()
 
     def _as_last_sender(self, deadline: float | None, settle: Callable[[float | None], None]) -> None:
         try:
@@ -132,27 +188,21 @@ class Gate:
                 settle(deadline)
         finally:
             try:
-                self._sending.release()
+                self.sending.release()
             except RuntimeError:
                 pass
 
     def _wake(self, how: int) -> None:
         """Make those return who still wait inside, in another thread or in this one below a signal handler."""
-        if self._is_ours() or not self._sending.acquire(False):
+        if self.is_ours() or not self.sending.acquire(False):
             how = socket.SHUT_RDWR
         else:
-            self._sending.release()
+            self.sending.release()
             if not self.receiving:
                 return
-        try:
-            self._sock.shutdown(how)
-        except OSError:
-            pass  # it has gone, which wakes them too
+        self._transport.wake(how)
 
     def _wait_for_sender(self, deadline: float | None) -> bool:
         left = remaining(deadline)
-        return self._sending.acquire(timeout=-1 if left is None else left)
-
-    def _is_ours(self) -> bool:
-        owned: bool = self._sending._is_owned()  # type: ignore[attr-defined]
-        return owned
+        taken: bool = self.sending.acquire(timeout=-1 if left is None else left)
+        return taken

@@ -9,6 +9,19 @@ cdef Py_ssize_t size_of(const ff_part *parts, int count) noexcept:
     return size
 
 
+cdef bytes first_of(const ff_part *parts, int count, Py_ssize_t most):
+    """The first bytes of so many parts, `most` at most."""
+    cdef Py_ssize_t size = min(size_of(parts, count), most), at = 0, step
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
+    cdef int i = 0
+    while at < size:
+        step = min(<Py_ssize_t>ff_part_size(&parts[i]), size - at)
+        memcpy(PyBytes_AS_STRING(data) + at, ff_part_base(&parts[i]), step)
+        at += step
+        i += 1
+    return data
+
+
 cdef class _Gather:
     """Frames on their way into few system calls: small ones copied side by side, large payloads by reference."""
 

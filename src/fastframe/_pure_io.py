@@ -15,12 +15,17 @@ import select
 import stat
 import sys
 import time
-from itertools import starmap
+from functools import partial
+from itertools import filterfalse, starmap
+
+from ._channel import Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Protocol
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, Protocol, TypeVar
+
+    T = TypeVar("T")
 
     class HasFileno(Protocol):
         """An object with a descriptor."""
@@ -34,6 +39,9 @@ NOSIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 # These say nothing about the connection: the call may be tried again, or the descriptor is none any more.
 PASSING = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.ENOTSOCK))
 
+not_none: Callable[[Iterable[T | None]], Iterator[T]] = partial(filterfalse, partial(operator.is_, None))
+"""What a channel gives or takes, as long as that isn't None; all in one C call, which no signal handler breaks up."""
+
 _LONGEST = 1e6  # seconds a single poll waits: its argument is an int of milliseconds
 
 
@@ -44,13 +52,15 @@ class Alias(_socket.socket):
         self.detach()
 
 
-def opened(source: int | HasFileno) -> tuple[int, Alias | None]:
-    """The descriptor of `source`, and an alias if it is a socket.
+def opened(source: int | HasFileno | Channel) -> tuple[int, Alias | None]:
+    """The descriptor of `source`, and an alias if it is a socket; -1 for a channel.
 
     Raises ValueError for one that is negative or closed, TypeError for a TLS socket, for a
     socket that isn't a stream, and for what is neither an int nor has a fileno().
     """
     tls = sys.modules.get("ssl")
+    if isinstance(source, Channel):
+        return -1, None
     if tls is not None and isinstance(source, tls.SSLSocket):
         raise TypeError("a TLS socket has no frames on its descriptor: use fastframe.wrap()")
     if isinstance(source, bool):
@@ -106,13 +116,17 @@ def _alias(fd: int) -> Alias:
     return shy
 
 
-def _asking(fd: int, for_write: bool) -> Callable[[float], object]:
-    """A function that waits so many seconds for the descriptor, and returns whether it is ready."""
+def _asking(fd: int, for_write: bool, other: int = -1) -> Callable[[float], object]:
+    """A function that waits so many seconds for the descriptor, or the other, and returns whether one is ready."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(fd, select.POLLOUT if for_write else select.POLLIN)
+        if other >= 0:
+            poll.register(other, select.POLLIN)
         return lambda seconds: poll.poll(seconds * 1000)
     read, write = ([], [fd]) if for_write else ([fd], [])
+    if other >= 0:
+        read.append(other)
     return lambda seconds: any(select.select(read, write, [fd], seconds))
 
 
@@ -129,10 +143,11 @@ def is_handlers(error: OSError, depth: int) -> bool:
     return depth < 0
 
 
-def wait(fd: int, for_write: bool, timeout: float | None) -> bool:
+def wait(fd: int, for_write: bool, timeout: float | None, other: int = -1) -> bool:
     """Wait until the descriptor is readable, or writable, or has an error: True; False once the time is over.
 
     timeout: in seconds; None waits for ever, 0 doesn't wait. ValueError if it is negative or NaN.
+    other: a second descriptor, which ends the wait once it is readable. -1: none.
 
     Signal handlers run, and what they raise passes; the time is monotonic, and they don't extend it.
     """
@@ -141,7 +156,7 @@ def wait(fd: int, for_write: bool, timeout: float | None) -> bool:
         if not timeout >= 0:
             raise ValueError(f"timeout must be at least 0, not {timeout}")
         deadline = time.monotonic() + timeout
-    ask = _asking(fd, for_write)
+    ask = _asking(fd, for_write, other)
     while True:
         left = _LONGEST if deadline is None else min(max(deadline - time.monotonic(), 0), _LONGEST)
         if ask(left):

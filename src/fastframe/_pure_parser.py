@@ -58,6 +58,7 @@ class Parser(Guarded):
         "_open",
         "_out",
         "_part",
+        "_peeked",
         "_plan",
         "_queue",
         "_raised",
@@ -81,6 +82,7 @@ class Parser(Guarded):
     _open: Frame | None  # what is known of the frame in _part
     _want: int  # if nothing is: bytes to have before it is measured again
     _seen: int  # and bytes that have been measured
+    _peeked: int  # the bytes of the payload that PEEK has found
     _out: list[bytes]
     _spanned: tuple[bytes, list[int], list[int]] | None  # frames before these, of a batch that isn't made yet
     _offset: int  # of the first undelivered byte in the stream
@@ -142,6 +144,7 @@ class Parser(Guarded):
                     return True
                 continue
             if most == PEEK:
+                self._peeked = -1
                 return True
             self._error = fault._again() if fault.offset is not None else fault._located(self._offset, self._first())
             return False
@@ -179,11 +182,12 @@ class Parser(Guarded):
             self._open = measured
             self._at, self._have = end, have
             return False
-        if most == PEEK:
-            return True
         stop = pos + total
         if self._trailer and not data.endswith(self._trailer, pos, stop):
             raise self._framing._bad_trailer(data[pos:stop], self._offset)
+        if most == PEEK:
+            self._peeked = hi - lo
+            return True
         self._deliver(data[pos + lo : pos + hi], total, stop)
         if most > 0 and stop > LARGE and stop > end - stop:
             self._queue[0] = data[stop:]
@@ -199,6 +203,9 @@ class Parser(Guarded):
         part = self._part
         if need <= there:
             if most == PEEK:
+                if self._trailer:
+                    self._joined(measured, data[pos : pos + need])
+                self._peeked = measured[2] - measured[1]
                 return True
             self._deliver(self._joined(measured, data[pos : pos + need]), measured[0], pos + need)
             return True
@@ -231,11 +238,12 @@ class Parser(Guarded):
             known = not isinstance(measured, int)
             if not isinstance(measured, int) and measured[0] <= have + take:
                 total, lo, hi, _ = measured
-                if most == PEEK:
-                    del part[have:]
-                    return True
                 if self._trailer and not part.endswith(self._trailer, 0, total):
                     raise self._framing._bad_trailer(bytes(part[:total]), self._offset)
+                if most == PEEK:
+                    del part[have:]
+                    self._peeked = hi - lo
+                    return True
                 self._deliver(bytes(memoryview(part)[lo:hi]), total, pos + total - have)
                 return True
         except BaseException:

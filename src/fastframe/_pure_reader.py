@@ -5,15 +5,17 @@ from __future__ import annotations
 import operator
 import os
 
+from ._channel import Channel
 from ._pure_batch import batch
 from ._pure_core import Core
-from ._pure_io import DONTWAIT, PASSING, is_handlers, is_ready, opened
+from ._pure_io import DONTWAIT, PASSING, is_handlers, is_ready, not_none, opened
 from ._pure_parser import ALL, LARGE, ONE, PEEK
 from .errors import ConnectionClosed, ConnectionLost
 from .framing import UntilEOF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from ._pure_batch import FrameBatch
@@ -39,9 +41,11 @@ class FrameReader(Core):
     changes nothing, nor does an exception of a signal handler: call again.
     """
 
-    __slots__ = ("_alias", "_buffer_size", "_fd", "_readahead", "_receive", "_source")
+    __slots__ = ("_alias", "_buffer_size", "_channel", "_fd", "_readahead", "_receive", "_source", "_waits")
 
-    _source: int | HasFileno
+    _source: int | HasFileno | Channel
+    _channel: Channel | None
+    _waits: bool  # the system call itself may wait, where the socket does
     _fd: int
     _alias: Alias | None
     _receive: Callable[..., bytes]
@@ -49,7 +53,7 @@ class FrameReader(Core):
     _readahead: bool
 
     def __init__(
-        self, source: int | HasFileno, framing: Framing, *, buffer_size: int = 262144, readahead: bool = True
+        self, source: int | HasFileno | Channel, framing: Framing, *, buffer_size: int = 262144, readahead: bool = True
     ) -> None:
         self._once()
         size = operator.index(buffer_size)
@@ -59,6 +63,8 @@ class FrameReader(Core):
         self._start(framing)
         self._source, self._buffer_size, self._readahead = source, size, bool(readahead)
         self._receive = self._alias.recv if self._alias is not None else os.read
+        self._channel = source if isinstance(source, Channel) else None
+        self._waits = False
         self._idle = True
 
     def fileno(self) -> int:
@@ -116,8 +122,8 @@ class FrameReader(Core):
         finally:
             self._idle = True
 
-    def _look(self) -> bool:
-        """Whether the next read would return a frame or raise, instead of having to wait."""
+    def _look(self) -> int | None:
+        """The bytes of the next frame, received and held; -1 if a read would raise; None if it would have to wait."""
         try:
             del self._idle
         except AttributeError:
@@ -125,8 +131,28 @@ class FrameReader(Core):
         try:
             while self._error is None and not self._out and self._spanned is None and not self._run(PEEK):
                 if not self._pull():
-                    return False
-            return True
+                    return None
+            if self._spanned is not None:
+                return self._spanned[2][0] - self._spanned[1][0]
+            if self._out:
+                return len(self._out[0])
+            return -1 if self._error is not None else self._peeked
+        finally:
+            self._idle = True
+
+    def _push(self, chunks: deque[bytes]) -> None:
+        """Take bytes that were received by other means, behind those that are held: out of a deque, chunk by chunk."""
+        try:
+            del self._idle
+        except AttributeError:
+            raise self._taken() from None
+        try:
+            self._check()
+            queue = self._queue
+            while chunks:
+                for piece in iter(chunks.popleft, None):
+                    queue += (piece,)
+                    break
         finally:
             self._idle = True
 
@@ -141,6 +167,8 @@ class FrameReader(Core):
         """Receive once; False if that would have to wait. The end, or a broken connection, is in `_error` then."""
         queue, fd, alias = self._queue, self._fd, self._alias
         held, size = len(queue), self._ask()
+        if self._channel is not None:
+            return self._pull_from(self._channel, size)
         if (not DONTWAIT if alias is not None else os.name != "nt") and not is_ready(fd, False):
             return False
         try:
@@ -148,7 +176,7 @@ class FrameReader(Core):
             if alias is None:
                 queue.extend(map(self._receive, (fd,), (size,)))
             else:
-                queue.extend(map(self._receive, (size,), (DONTWAIT,)))
+                queue.extend(map(self._receive, (size,), (0 if self._waits else DONTWAIT,)))
         except OSError as error:
             if len(queue) > held or is_handlers(error, 1):
                 raise
@@ -159,11 +187,30 @@ class FrameReader(Core):
             self._error = ConnectionLost(error.errno, error.strerror)
             return True
         if not queue[-1]:
-            self._run(ALL)
-            self._finish()
-            if self._error is None:
-                self._error, self._raised = ConnectionClosed(), True
+            self._end()
         return True
+
+    def _pull_from(self, channel: Channel, size: int) -> bool:
+        """As `_pull`, from a channel."""
+        queue = self._queue
+        held = len(queue)
+        try:
+            queue.extend(not_none(map(channel.receive, (size,))))
+        except ConnectionLost as error:
+            self._error = error
+            return True
+        if len(queue) == held:
+            return False
+        if not queue[-1]:
+            self._end()
+        return True
+
+    def _end(self) -> None:
+        """The end of the stream was received: what it makes of what is left, and the error that stands behind it."""
+        self._run(ALL)
+        self._finish()
+        if self._error is None:
+            self._error, self._raised = ConnectionClosed(), True
 
     def _ask(self) -> int:
         """How many bytes to receive."""

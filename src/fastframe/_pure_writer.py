@@ -12,8 +12,9 @@ import os
 import select
 import stat
 
+from ._channel import Channel
 from ._pure_guard import Guarded
-from ._pure_io import DONTWAIT, NOSIGNAL, PASSING, is_handlers, is_ready, opened
+from ._pure_io import DONTWAIT, NOSIGNAL, PASSING, is_handlers, is_ready, not_none, opened
 from ._pure_loops import STRUCTS
 from .errors import ConnectionLost, QueueFull
 from .framing import Framing, LengthField
@@ -36,6 +37,8 @@ _GATHERED = 64 * 1024
 _IOV_MAX = 1024
 _PIPE_BUF: int = getattr(select, "PIPE_BUF", 512)
 _FLAGS = DONTWAIT | NOSIGNAL
+_CHANNEL_BYTES = 16 * 1024
+"""What a channel is given at once: the payload of one TLS record."""
 
 
 class FrameWriter(Guarded):
@@ -59,6 +62,7 @@ class FrameWriter(Guarded):
         "_alias",
         "_at",
         "_bytes",
+        "_channel",
         "_error",
         "_fd",
         "_frames",
@@ -77,7 +81,8 @@ class FrameWriter(Guarded):
         "_sink",
     )
 
-    _sink: int | HasFileno
+    _sink: int | HasFileno | Channel
+    _channel: Channel | None
     _fd: int
     _alias: Alias | None
     _is_file: bool
@@ -99,7 +104,7 @@ class FrameWriter(Guarded):
 
     def __init__(
         self,
-        sink: int | HasFileno,
+        sink: int | HasFileno | Channel,
         framing: Framing,
         *,
         high_water: int = 65536,
@@ -114,7 +119,8 @@ class FrameWriter(Guarded):
             raise ValueError(f"max_pending must be at least 0, not {most}")
         plan = _plan(framing)
         self._fd, self._alias = opened(sink)
-        self._is_file = self._alias is None and stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._channel = sink if isinstance(sink, Channel) else None
+        self._is_file = self._fd >= 0 and self._alias is None and stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._high_water, self._low_water, self._max_pending = high, low, most
         self._plan, self._framing, self._sink = plan, framing, sink
         self._pieces, self._sent, self._full, self._error = [], [], False, None
@@ -246,6 +252,30 @@ class FrameWriter(Guarded):
         finally:
             self._idle = True
 
+    def _resume(self, frame: bytes, sent: int) -> bool:
+        """Count a frame as written of which `sent` bytes went out by other means; queue the rest. Nothing may be pending.
+
+        True if nothing is left.
+        """
+        try:
+            del self._idle
+        except AttributeError:
+            raise self._taken() from None
+        try:
+            self._ready()
+            size = len(frame)
+            if self._pending or not 0 <= sent <= size:
+                raise ValueError(f"{self._pending} bytes are pending, and {sent} of {size} were sent")
+            self._pieces, self._next, self._at = [frame] if sent < size else [], 0, sent if sent < size else 0
+            self._pending = size - sent
+            self._frames += 1
+            self._bytes += size
+            self._last = (1, size)
+            self._mark()
+            return not self._pending
+        finally:
+            self._idle = True
+
     def _take_back(self) -> bool:
         if self._sent:
             self._settle()
@@ -348,8 +378,10 @@ class FrameWriter(Guarded):
             try:
                 if not self._send(sent):
                     break
+            except ConnectionLost as error:
+                lost = error
             except OSError as error:
-                if sent or is_handlers(error, 2):
+                if sent or self._channel is not None or is_handlers(error, 2):
                     raise
                 if isinstance(error, BlockingIOError):
                     break
@@ -387,7 +419,9 @@ class FrameWriter(Guarded):
         """Offer the first pieces to the kernel, once; False if it isn't ready. The bytes it took go to `sent`."""
         alias, fd = self._alias, self._fd
         most = 0
-        if alias is None and os.name == "nt":
+        if self._channel is not None:
+            most = _CHANNEL_BYTES
+        elif alias is None and os.name == "nt":
             # Windows can't ask whether a pipe has room, nor gather.
             most = _PIPE_BUF
         else:
@@ -411,7 +445,9 @@ class FrameWriter(Guarded):
         if stop - index == 1 or most:
             if most:
                 first = _gathered([first, *pieces[index + 1 : stop]], most)
-            if alias is None:
+            if self._channel is not None:
+                sent.extend(not_none(map(self._channel.send, (bytes(first),))))
+            elif alias is None:
                 sent.extend(map(os.write, (fd,), (first,)))
             else:
                 sent.extend(map(alias.send, (first,), (_FLAGS,)))

@@ -87,6 +87,13 @@ cdef class _Queue:
             self.stop += size
         return 0
 
+    cdef int put(self, const uint8_t *data, Py_ssize_t size) except -1:
+        """Take a copy of `size` bytes: to the target what belongs to it, and the rest to the queue."""
+        cdef Py_ssize_t used = 0
+        if self.target != NULL:
+            used = self.fill_target(data, size)
+        return self.keep(data + used, size - used)
+
     cdef void settle(self) noexcept:
         """Give back memory that the queued bytes don't need, or that a batch holds."""
         cdef Py_ssize_t held = self.stop - self.start
@@ -170,14 +177,18 @@ cdef class _Queue:
     cdef bint target_done(self) noexcept:
         return self.filled == self.payload and self.stop - self.start >= self.plan.layout.trailing
 
+    cdef int check_target(self) except -1:
+        """Raise if the trailer of the complete frame in the target is wrong."""
+        cdef Layout *layout = &self.plan.layout
+        cdef Py_ssize_t before = layout.trailing - layout.trailer_size
+        if layout.trailer_size and memcmp(self.base() + before, layout.trailer, layout.trailer_size):
+            raise layout_error(self.plan, self.raw()[: self.span_total()], self.offset)
+        return 0
+
     cdef bytes take_target(self):
         """The complete frame in the target; raises if its trailer is wrong."""
-        cdef Layout *layout = &self.plan.layout
-        cdef Py_ssize_t trailing = layout.trailing
-        if layout.trailer_size and memcmp(
-            self.base() + trailing - layout.trailer_size, layout.trailer, layout.trailer_size
-        ):
-            raise layout_error(self.plan, self.raw()[: self.span_total()], self.offset)
+        cdef Py_ssize_t trailing = self.plan.layout.trailing
+        self.check_target()
         cdef bytes frame = <bytes>self.target
         Py_DECREF(frame)
         self.target = NULL

@@ -7,12 +7,17 @@ cdef class _Handle:
     cdef bint is_socket
     cdef bint blocking  # only Windows asks
     cdef object owner
+    cdef object channel  # where there is no descriptor to read and write
 
 
 cdef _Handle handle_of(object source):
     """The descriptor of an int or of an object with fileno(); TypeError or ValueError if it can't carry frames."""
     cdef _Handle handle = _Handle.__new__(_Handle)
     cdef int kind
+    if isinstance(source, Channel):
+        handle.fd = -1
+        handle.owner = handle.channel = source
+        return handle
     ssl = sys.modules.get("ssl")
     if ssl is not None and isinstance(source, ssl.SSLSocket):
         raise TypeError("a descriptor doesn't decrypt: give an SSLSocket to fastframe.wrap")
@@ -40,15 +45,16 @@ cdef _Handle handle_of(object source):
     return handle
 
 
-def wait(fd, for_write, timeout):
+def wait(fd, for_write, timeout, other=-1):
     """Wait until the descriptor is readable, or writable, or has an error: True; False once the time is over.
 
     timeout: in seconds; None waits for ever, 0 doesn't wait. ValueError if it is negative or NaN.
+    other: a second descriptor, which ends the wait once it is readable. -1: none.
 
     Signal handlers run, and what they raise passes; the time is monotonic, and they don't extend it.
     """
     cdef ff_fd number
-    cdef int direction = bool(for_write), milliseconds = -1, ready, error
+    cdef int direction = bool(for_write), milliseconds = -1, ready, error, second = other
     cdef double deadline = 0, left = 0
     fd = operator_index(fd)
     if not 0 <= fd <= 0x7FFFFFFF:
@@ -64,7 +70,7 @@ def wait(fd, for_write, timeout):
             # Rounded up: waking before the deadline would only mean to wait again.
             milliseconds = <int>min(left * 1000 + 0.999, 1e9)
         with nogil:
-            ready = ff_wait(number, direction, milliseconds)
+            ready = ff_wait(number, direction, milliseconds, second)
             error = ff_last_error() if ready < 0 else 0
         if ready > 0:
             return True
@@ -101,6 +107,7 @@ cdef class FrameReader(_Stream):
     cdef Py_ssize_t buffer_size
     cdef bint at_eof  # the last receive found the end
     cdef bint modest  # a large frame has just ended: take little, another one may follow
+    cdef public bint _waits  # the system call itself may wait, where the socket does
 
     def __init__(self, source, framing, *, buffer_size=POOLED_SIZE, readahead=True):
         if self.plan is not None:
@@ -186,26 +193,40 @@ cdef class FrameReader(_Stream):
             self.busy = False
 
     def _look(self):
-        """Whether the next read would return a frame or raise, instead of having to wait."""
+        """The bytes of the next frame, received and held; -1 if a read would raise; None if it would have to wait."""
         self.enter()
         try:
-            while self._error is None and not self.out and self.broken is None:
+            while not self.out and self._error is None and self.broken is None:
                 if self.target != NULL:
                     if self.target_done():
-                        break
+                        self.check_target()
+                        return self.payload
                 elif self.stop > self.start and self.judge(self.base(), self.stop - self.start, 0):
-                    break
+                    return self.span.high - self.span.low
                 self.queue_to_target(SLACK)
                 if self.pull() < 0:
                     self.settle()
-                    return False
+                    return None
                 if self.at_eof:
                     self.last()
-            return True
+            return len(self.out[0]) if self.out else -1
         except FrameError:
             # It is found again, or sticky: for the read to raise.
             self.seen = 0
-            return True
+            return -1
+        finally:
+            self.busy = False
+
+    def _push(self, chunks):
+        """Take bytes that were received by other means, behind those that are held: out of a deque, chunk by chunk."""
+        cdef bytes data
+        self.enter()
+        try:
+            self.check()
+            while chunks:
+                data = chunks[0]
+                self.put(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+                chunks.popleft()
         finally:
             self.busy = False
 
@@ -274,10 +295,12 @@ cdef class FrameReader(_Stream):
         """The system call: bytes received, 0 at the end, -1 if it would have to wait."""
         cdef _Handle handle = self.handle
         cdef Py_ssize_t got
-        cdef int error
+        cdef int error, may_wait = self._waits
+        if handle.channel is not None:
+            return self.receive_from(handle.channel, data, size)
         while True:
             with nogil:
-                got = ff_read(handle.fd, handle.is_socket, handle.blocking, data, size)
+                got = ff_read(handle.fd, handle.is_socket, handle.blocking, may_wait, data, size)
                 error = ff_last_error() if got < 0 else 0
             if got > size:
                 raise SystemError(f"the system received {got} bytes into a buffer of {size}")
@@ -294,3 +317,21 @@ cdef class FrameReader(_Stream):
                 self._error = ConnectionLost(error, strerror(error))
                 self.errors = 1
                 self.check()
+
+    cdef Py_ssize_t receive_from(self, object channel, uint8_t *data, Py_ssize_t size) except -2:
+        """As `receive`, from a channel."""
+        cdef bytes got = None
+        try:
+            got = channel.receive(size)
+        except ConnectionLost as error:
+            self._error = error
+        if self._error is not None:
+            self.errors = 1
+            self.check()
+        if got is None:
+            return -1
+        if PyBytes_GET_SIZE(got) > size:
+            raise SystemError(f"the channel received {len(got)} bytes where {size} were wanted")
+        memcpy(data, PyBytes_AS_STRING(got), PyBytes_GET_SIZE(got))
+        self.at_eof = not got
+        return PyBytes_GET_SIZE(got)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from time import sleep
 
 from ._deadline import remaining
@@ -85,20 +84,6 @@ def _begin(sock: socket.socket, address: Any, deadline: float | None) -> int:
             raise FrameTimeout("not connected in time")
         sleep(look if left is None else min(look, left))
         look = min(2 * look, LAST_LOOK)
-
-
-def stream_socket(source: object) -> socket.socket:
-    """The source, if it is a socket that a connection can stand on; TypeError or ValueError if not."""
-    if not isinstance(source, socket.socket):
-        raise TypeError(f"only sockets can be wrapped for now (TCP, unix), not {type(source).__name__}")
-    ssl = sys.modules.get("ssl")
-    if ssl is not None and isinstance(source, ssl.SSLSocket):
-        raise TypeError("TLS sockets can't be wrapped for now, only plain ones (TCP, unix)")
-    if source.type != socket.SOCK_STREAM:
-        raise TypeError(f"only stream sockets can be wrapped, not {source.type!r}")
-    if source.fileno() < 0:
-        raise ValueError("the socket is closed")
-    return source
 
 
 def no_delay(sock: socket.socket) -> None:

@@ -60,6 +60,7 @@ from operator import index as operator_index
 from os import strerror
 from time import monotonic
 
+from ._channel import Channel
 from ._description import Framing
 from .errors import (
     ConcurrentUse,
@@ -102,8 +103,8 @@ cdef extern from "_sys.h":
     bint ff_is_local(int) nogil
     int ff_socket_type(ff_fd) nogil
     void ff_prepare(ff_fd) nogil
-    int ff_wait(ff_fd, int, int) nogil
-    ff_count ff_read(ff_fd, int, int, void *, size_t) nogil
+    int ff_wait(ff_fd, int, int, int) nogil
+    ff_count ff_read(ff_fd, int, int, int, void *, size_t) nogil
     ff_count ff_write(ff_fd, int, int, ff_part *, int) nogil
 
 include "_plan.pxi"

@@ -50,11 +50,13 @@ static inline int ff_socket_type(ff_fd fd)
 
 static inline void ff_prepare(ff_fd fd) { (void)fd; }
 
-static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, void *buffer, size_t size)
+/* A call that may wait isn't made here: no signal would interrupt it. */
+static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, int may_wait, void *buffer, size_t size)
 {
     u_long on = 1, off = 0;
     int got, error;
     (void)is_socket;
+    (void)may_wait;
     if (size > INT32_MAX)
         size = INT32_MAX;
     if (blocking)
@@ -85,14 +87,17 @@ static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, ff_part *
     return result == SOCKET_ERROR ? -1 : (ff_count)sent;
 }
 
-/* 1: ready, or in an error that the next call will tell; 0: the time is up; -1: see ff_last_error. */
-static inline int ff_wait(ff_fd fd, int for_write, int milliseconds)
+/* More than 0: ready, or in an error that the next call will tell, or the other one is readable (-1: there is no
+ * other); 0: the time is up; -1: see ff_last_error. */
+static inline int ff_wait(ff_fd fd, int for_write, int milliseconds, int other)
 {
-    WSAPOLLFD entry;
-    entry.fd = fd;
-    entry.events = for_write ? POLLOUT : POLLIN;
-    entry.revents = 0;
-    return WSAPoll(&entry, 1, milliseconds);
+    WSAPOLLFD entries[2];
+    memset(entries, 0, sizeof(entries));
+    entries[0].fd = fd;
+    entries[0].events = for_write ? POLLOUT : POLLIN;
+    entries[1].fd = (SOCKET)other;
+    entries[1].events = POLLIN;
+    return WSAPoll(entries, other < 0 ? 1 : 2, milliseconds);
 }
 
 #else
@@ -154,23 +159,26 @@ static inline void ff_prepare(ff_fd fd)
 #endif
 }
 
-/* 1: ready, or in an error that the next call will tell; 0: the time is up; -1: see ff_last_error. */
-static inline int ff_wait(ff_fd fd, int for_write, int milliseconds)
+/* More than 0: ready, or in an error that the next call will tell, or the other one is readable (-1: there is no
+ * other); 0: the time is up; -1: see ff_last_error. */
+static inline int ff_wait(ff_fd fd, int for_write, int milliseconds, int other)
 {
-    struct pollfd entry;
-    entry.fd = fd;
-    entry.events = for_write ? POLLOUT : POLLIN;
-    entry.revents = 0;
-    return poll(&entry, 1, milliseconds);
+    struct pollfd entries[2];
+    memset(entries, 0, sizeof(entries));
+    entries[0].fd = fd;
+    entries[0].events = for_write ? POLLOUT : POLLIN;
+    entries[1].fd = other;
+    entries[1].events = POLLIN;
+    return poll(entries, other < 0 ? 1 : 2, milliseconds);
 }
 
-static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, void *buffer, size_t size)
+static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, int may_wait, void *buffer, size_t size)
 {
     int ready;
     (void)blocking;
     if (is_socket)
-        return recv(fd, buffer, size, MSG_DONTWAIT);
-    ready = ff_wait(fd, 0, 0);
+        return recv(fd, buffer, size, may_wait ? 0 : MSG_DONTWAIT);
+    ready = ff_wait(fd, 0, 0, -1);
     if (ready == 0)
         errno = EAGAIN;
     return ready > 0 ? read(fd, buffer, size) : -1;
@@ -205,7 +213,7 @@ static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, ff_part *
     portion = ff_portion(fd);
     if (portion == 0)
         return writev(fd, parts, count);
-    ready = ff_wait(fd, 1, 0);
+    ready = ff_wait(fd, 1, 0, -1);
     if (ready == 0)
         errno = EAGAIN;
     if (ready <= 0)

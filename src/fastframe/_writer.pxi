@@ -10,6 +10,8 @@ cdef enum:
     SHORT_LEAD = 64
     # As many pieces as every system's IOV_MAX allows in one call.
     PARTS = 1024
+    # What a channel is given at once: the payload of one TLS record.
+    CHANNEL_BYTES = 16384
 
 
 cdef class FrameWriter:
@@ -171,6 +173,26 @@ cdef class FrameWriter:
         finally:
             self.busy = False
 
+    def _resume(self, frame, sent):
+        """Count a frame as written of which `sent` bytes went out by other means; queue the rest. Nothing may be pending.
+
+        True if nothing is left.
+        """
+        cdef bytes data = frame
+        cdef Py_ssize_t gone = sent, size = PyBytes_GET_SIZE(data)
+        self.enter()
+        try:
+            if self.held or not 0 <= gone <= size:
+                raise ValueError(f"{self.held} bytes are pending, and {sent} of {size} were sent")
+            self.accept(size, 1)
+            if gone < size:
+                self.queue.append(data)
+                self.skip = gone
+                self.hold(size - gone)
+            return gone == size
+        finally:
+            self.busy = False
+
     cdef int enter(self) except -1:
         if self.busy:
             raise ConcurrentUse()
@@ -295,6 +317,8 @@ cdef class FrameWriter:
         cdef _Handle handle = self.handle
         cdef Py_ssize_t sent = 0, got
         cdef int error
+        if handle.channel is not None:
+            return self.transmit_to(handle.channel, parts, count)
         while count[0]:
             with nogil:
                 got = ff_write(handle.fd, handle.is_socket, handle.blocking, parts[0], count[0])
@@ -312,6 +336,29 @@ cdef class FrameWriter:
                 raise OSError(error, strerror(error))
             else:
                 self.lose(error)
+        return sent
+
+    cdef Py_ssize_t transmit_to(self, object channel, ff_part **parts, int *count) except -1:
+        """As `transmit`, to a channel."""
+        cdef Py_ssize_t sent = 0, got, size
+        cdef bytes data
+        while count[0]:
+            data = first_of(parts[0], count[0], CHANNEL_BYTES)
+            size = PyBytes_GET_SIZE(data)
+            taken = None
+            try:
+                taken = channel.send(data)
+            except ConnectionLost as error:
+                self.end(error)
+            if self._error is not None:
+                raise self._error._again()
+            if taken is None:
+                break
+            got = taken
+            if not 0 <= got <= size:
+                raise SystemError(f"the channel took {taken} of {size} bytes")
+            sent += got
+            parts[0] = ff_parts_skip(parts[0], count, got)
         return sent
 
     cdef int lose(self, int error) except -1:

@@ -1,0 +1,21 @@
+"""What carries bytes where no descriptor does: TLS, and file objects. The engine calls it in a descriptor's place."""
+
+from __future__ import annotations
+
+
+class Channel:
+    """Gives and takes bytes, without waiting where it can. It is called by one reader and one writer.
+
+    A method that raises ConnectionLost has ended its direction. What else it raises changes nothing: it has
+    taken no byte then, or else ends its direction at the next call.
+    """
+
+    __slots__ = ()
+
+    def receive(self, size: int) -> bytes | None:
+        """Up to `size` bytes; b"" at the end of the stream; None would have to wait."""
+        raise NotImplementedError
+
+    def send(self, data: bytes) -> int | None:
+        """How many of the bytes were taken; None would have to wait. What wasn't taken is given again, or more of it."""
+        raise NotImplementedError

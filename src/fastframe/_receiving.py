@@ -1,0 +1,162 @@
+"""The receiving half of a connection."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ._calls import OWN, Calls
+from .errors import ConcurrentUse, ConnectionClosed, FrameError, FrameTimeout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    from typing_extensions import Buffer
+
+    from ._engine import FrameBatch
+    from ._fds import Passing
+    from ._watch import Watch
+    from .framing import Framing
+
+    T = TypeVar("T")
+
+_SINGLE = (bytes, int)
+"""What is an answer even if it is empty, or 0. An empty list or batch would have to wait."""
+
+
+class Receiving(Calls):
+    """Frames come in."""
+
+    _watch: Watch
+    _passing: Passing | None
+
+    def recv(self, timeout: float | None = OWN) -> bytes:
+        """The next frame."""
+        return self._receive(self._reader.read_one, timeout)
+
+    def recv_many(self, timeout: float | None = OWN) -> list[bytes]:
+        """All frames that are there, at least one. (With readahead=False: one.)"""
+        return self._receive(self._reader.read, timeout)
+
+    def recv_batch(self, timeout: float | None = OWN) -> FrameBatch:
+        """All frames that are there, at least one, as a FrameBatch."""
+        return self._receive(self._reader.read_batch, timeout)
+
+    def recv_into(self, buffer: Buffer, timeout: float | None = OWN) -> int:
+        """Put the next frame at the start of a writable buffer: how many bytes it has.
+
+        ValueError if it has more than the buffer; it is still the next one then.
+        """
+        with memoryview(buffer) as given, given.cast("B") as view:
+            if view.readonly:
+                raise TypeError("the buffer must be writable")
+            return self._receive(partial(self._into, view), timeout)
+
+    def recv_fds(self, timeout: float | None = OWN) -> tuple[bytes, list[int]]:
+        """The next frame, and the descriptors that were sent with it, which are the caller's to close.
+
+        Over a unix socket, with readahead=False; else ValueError. Any other receive closes the
+        descriptors that come with its frame. None of them is inheritable.
+        """
+        passing = self._fd_passing()
+        if self._reads_ahead:
+            raise ValueError("descriptors come with the frame that is read: recv_fds needs readahead=False")
+        return self._receive(partial(passing.receive, self._reader), timeout)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The frames until the stream's normal end; whatever else ends it raises."""
+        while True:
+            try:
+                frame = self.recv()
+            except ConnectionClosed:
+                return
+            yield frame
+
+    def poll(self, timeout: float | None = 0) -> bool:
+        """True once a receive would return or raise without waiting, False when the time is up.
+
+        `select` on the descriptor can't tell: frames may have been read already.
+        """
+        try:
+            self._receive(self._reader._look, timeout)
+        except FrameTimeout:
+            return False
+        return True
+
+    @property
+    def framing(self) -> Framing:
+        """Of the frames received. Assigning it parses anew every byte that isn't delivered yet."""
+        return self._reader.framing
+
+    @framing.setter
+    def framing(self, framing: Framing) -> None:
+        self._receive(partial(self._set_framing, framing), None)
+
+    def unread(self) -> bytes:
+        """The bytes that are received and not delivered; the connection forgets them."""
+        return self._receive(self._reader.unread, None)
+
+    # --- Helpers
+
+    _reads_ahead: bool
+
+    def _fd_passing(self) -> Passing:
+        raise NotImplementedError
+
+    def _receive(self, read: Callable[[], T | None], timeout: float | None) -> T:
+        """What `read` gives, once it gives something, as the only one who receives."""
+        gate = self._gate
+        try:
+            del gate.place
+        except AttributeError:
+            raise ConcurrentUse from None
+        try:
+            if gate.closed:
+                raise gate.why()
+            # Where no time is kept the system call itself may wait: a call less for each frame that does.
+            self._reader._waits = (
+                timeout is OWN and self._timeout is None and self._transport.may_wait and not self._watch
+            )
+            # A signal handler may raise behind any call, and what the call gave would be lost. Not so in a for
+            # loop: nothing comes between the iterator's step and the return, nor in the frames that return it.
+            for got in iter(read, None):
+                if got or type(got) in _SINGLE:
+                    return got
+                break
+            return self._receive_later(read, timeout)
+        except FrameError:
+            gate.check()
+            raise
+        finally:
+            gate.place = True
+            if gate.over:
+                gate.leave()
+
+    def _receive_later(self, read: Callable[[], T | None], timeout: float | None) -> T:
+        deadline = self._until(timeout)
+        while True:
+            until = self._watch.until(self._reader, self._writer) if self._watch else None
+            sooner = until is not None and (deadline is None or until < deadline)
+            if not self._wait(False, until if sooner else deadline):
+                raise self._watch.why(self._reader) if sooner else FrameTimeout("no whole frame in time")
+            for got in iter(read, None):
+                if got or type(got) in _SINGLE:
+                    return got
+                break
+
+    def _into(self, view: memoryview) -> int | None:
+        reader = self._reader
+        size = reader._look()
+        if size is None:
+            return None
+        if size > len(view):
+            raise ValueError(f"the next frame has {size} bytes, the buffer {len(view)}")
+        for frame in iter(reader.read_one, None):
+            view[:size] = frame
+            return size
+        return None
+
+    def _set_framing(self, framing: Framing) -> bool:
+        self._reader.framing = framing
+        return True

@@ -1,0 +1,116 @@
+"""Which transport a source gets: what can be wrapped, and what can't."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import stat
+import sys
+
+from ._descriptor import DescriptorTransport, End, modes
+from ._transport import GeventTransport, SocketTransport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._transport import Transport
+
+
+def transport_of(source: Any, writer: Any = None) -> Transport:
+    """The transport for what `wrap` was given. TypeError or ValueError for what can't carry frames; nothing is changed then."""
+    if writer is not None:
+        if source is writer:
+            return transport_of(source)
+        return DescriptorTransport((source, writer), _end(source, False), _end(writer, True))
+    if _is_socket(source):
+        return _of_socket(source)
+    _check(source)
+    number = source if isinstance(source, int) else _descriptor_of(source)
+    if number is not None and _is_sockets(number):
+        return _of_socket(_same(number), source)
+    readable, writable = modes(source)
+    if not (readable or writable):
+        raise ValueError("the source can be neither read nor written")
+    reading = End(source, False) if readable else None
+    writing = reading if readable and writable else End(source, True) if writable else None
+    return DescriptorTransport(source, reading, writing)
+
+
+def _of_socket(sock: Any, source: Any = None) -> SocketTransport:
+    if sock.type != socket.SOCK_STREAM:
+        if source is not None:
+            sock.detach()
+        raise TypeError(f"only stream sockets can be wrapped, not {sock.type!r}")
+    if sock.fileno() < 0:
+        raise ValueError("the socket is closed")
+    ssl = sys.modules.get("ssl")
+    if ssl is not None and isinstance(sock, ssl.SSLSocket):
+        from ._tls import TLSTransport
+
+        return TLSTransport(sock)
+    if type(sock).__module__.partition(".")[0] == "gevent":
+        return GeventTransport(sock)
+    return SocketTransport(sock, source)
+
+
+def _end(given: Any, for_write: bool) -> End:
+    """One of a pair."""
+    if _is_socket(given):
+        raise TypeError("a socket is for both directions: wrap it without a writer")
+    _check(given)
+    if not modes(given)[for_write]:
+        raise ValueError(f"{given!r} isn't open for {'writing' if for_write else 'reading'}")
+    return End(given, for_write)
+
+
+def _is_socket(source: Any) -> bool:
+    return isinstance(source, socket.socket) or (
+        type(source).__module__.partition(".")[0] == "gevent" and hasattr(source, "recv")
+    )
+
+
+def _check(source: Any) -> None:
+    """TypeError or ValueError for what is no open binary source."""
+    if isinstance(source, io.TextIOBase):
+        raise TypeError("frames are bytes: wrap the binary file, as in sys.stdin.buffer, not the text")
+    if isinstance(source, bool) or not (
+        isinstance(source, int) or any(hasattr(source, name) for name in ("fileno", "read", "write"))
+    ):
+        raise TypeError(
+            f"a socket, an SSLSocket, a descriptor, a pipe, or a binary file is needed, not {type(source).__name__}"
+        )
+    if isinstance(getattr(source, "raw", None), socket.SocketIO):
+        raise TypeError("wrap the socket itself, not a file made from it")
+    if getattr(source, "closed", False) is True:
+        raise ValueError("the source is closed")
+    if isinstance(source, int):
+        try:
+            os.fstat(source)
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"the descriptor {source} is not open") from error
+
+
+def _descriptor_of(source: Any) -> int | None:
+    """The descriptor of what has one and isn't a file, as multiprocessing's connections are."""
+    if hasattr(source, "read") or hasattr(source, "write") or os.name == "nt":
+        return None
+    number: int = source.fileno()
+    return number
+
+
+def _is_sockets(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False
+
+
+def _same(number: int) -> socket.socket:
+    """A socket object for a descriptor, which stays as blocking as it is."""
+    blocking = os.get_blocking(number)
+    sock = socket.socket(fileno=number)
+    if os.get_blocking(number) != blocking:
+        os.set_blocking(number, blocking)
+    return sock
