@@ -79,7 +79,7 @@ class Passing:
                 break  # the reader meets it again, and says what it is
             if not self._messages[-1][0]:
                 break
-        for frame in iter(reader.read_one, None):
+        for frame in reader._incoming():
             got, self._received = self._received, []
             return frame, got
         return None

@@ -16,7 +16,7 @@ from .framing import UntilEOF
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from ._pure_batch import FrameBatch
     from ._pure_io import Alias, HasFileno
@@ -122,6 +122,10 @@ class FrameReader(Core):
         finally:
             self._idle = True
 
+    def _incoming(self) -> Iterable[bytes]:
+        """Iterates over what `read_one` gives, as long as that isn't None; and again."""
+        return _Frames(self)
+
     def _look(self) -> int | None:
         """The bytes of the next frame, received and held; -1 if a read would raise; None if it would have to wait."""
         try:
@@ -224,3 +228,15 @@ class FrameReader(Core):
                 # To the end of this frame, so that nothing of it is copied but once, into the frame.
                 return min(rest, max(arrived, self._buffer_size))
         return self._buffer_size
+
+
+class _Frames:
+    """The iterable: a new iterator each time, of which every step is one C call."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, reader: FrameReader) -> None:
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._reader.read_one, None)

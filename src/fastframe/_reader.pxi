@@ -176,6 +176,9 @@ cdef class FrameReader(_Stream):
 
     def read_one(self):
         """The next frame; only this one is parsed. None would have to wait."""
+        return self.one()
+
+    cdef bytes one(self):
         self.enter()
         try:
             self.check()
@@ -191,6 +194,12 @@ cdef class FrameReader(_Stream):
                     self.last()
         finally:
             self.busy = False
+
+    def _incoming(self):
+        """Iterates over what `read_one` gives, as long as that isn't None; and again."""
+        cdef _Frames frames = _Frames.__new__(_Frames)
+        frames.reader = self
+        return frames
 
     def _look(self):
         """The bytes of the next frame, received and held; -1 if a read would raise; None if it would have to wait."""
@@ -335,3 +344,18 @@ cdef class FrameReader(_Stream):
         memcpy(data, PyBytes_AS_STRING(got), PyBytes_GET_SIZE(got))
         self.at_eof = not got
         return PyBytes_GET_SIZE(got)
+
+
+cdef class _Frames:
+    """The iterator. It may go on after it has stopped."""
+
+    cdef FrameReader reader
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        frame = self.reader.one()
+        if frame is None:
+            raise StopIteration
+        return frame

@@ -9,7 +9,7 @@ from .errors import ConcurrentUse, ConnectionClosed, FrameError, FrameTimeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeVar
 
     from typing_extensions import Buffer
@@ -33,7 +33,26 @@ class Receiving(Calls):
 
     def recv(self, timeout: float | None = OWN) -> bytes:
         """The next frame."""
-        return self._receive(self._reader.read_one, timeout)
+        # What _receive does, in line: this is the call that is made most often.
+        gate = self._gate
+        try:
+            del gate.place
+        except AttributeError:
+            raise ConcurrentUse from None
+        try:
+            if gate.closed:
+                raise gate.why()
+            self._reader._waits = self._patient and timeout is OWN
+            for frame in self._frames:
+                return frame
+            return self._receive_later(self._reader.read_one, timeout)
+        except FrameError:
+            gate.check()
+            raise
+        finally:
+            gate.place = True
+            if gate.over:
+                gate.leave()
 
     def recv_many(self, timeout: float | None = OWN) -> list[bytes]:
         """All frames that are there, at least one. (With readahead=False: one.)"""
@@ -100,6 +119,9 @@ class Receiving(Calls):
     # --- Helpers
 
     _reads_ahead: bool
+    _frames: Iterable[bytes]
+    _patient: bool
+    """Where no time is kept the system call itself may wait: one call less for each frame that has to be waited for."""
 
     def _fd_passing(self) -> Passing:
         raise NotImplementedError
@@ -114,10 +136,7 @@ class Receiving(Calls):
         try:
             if gate.closed:
                 raise gate.why()
-            # Where no time is kept the system call itself may wait: a call less for each frame that does.
-            self._reader._waits = (
-                timeout is OWN and self._timeout is None and self._transport.may_wait and not self._watch
-            )
+            self._reader._waits = self._patient and timeout is OWN
             # A signal handler may raise behind any call, and what the call gave would be lost. Not so in a for
             # loop: nothing comes between the iterator's step and the return, nor in the frames that return it.
             for got in iter(read, None):
@@ -152,7 +171,7 @@ class Receiving(Calls):
             return None
         if size > len(view):
             raise ValueError(f"the next frame has {size} bytes, the buffer {len(view)}")
-        for frame in iter(reader.read_one, None):
+        for frame in self._frames:
             view[:size] = frame
             return size
         return None

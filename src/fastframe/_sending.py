@@ -48,16 +48,16 @@ class Sending(Calls):
             if not gate.sending.acquire(False):
                 deadline = self._until(timeout)
                 gate.wait_for_sender(deadline)
-            self._check_open()
+            if gate.closed or self._half_closed:
+                self._check_open()
             writer = self._writer
-            before = writer.stats.frames if writer.pending else -1
             try:
                 if writer.write(payload):
                     return
                 if self._drain(self._until(timeout) if deadline is OWN else deadline):
                     return
             except BaseException:
-                self._undo(before)
+                self._undo()
                 raise
             self._interrupted("the frame can't be sent in time")
         finally:
@@ -138,11 +138,10 @@ class Sending(Calls):
         """Write a slice, and wait until all of it is sent: True. False when the time is up and some of it is queued."""
         self._check_open()
         writer = self._writer
-        before = writer.stats.frames if writer.pending else -1
         try:
             return writer.write_many(slices.take()) or self._drain(deadline)
         except BaseException:
-            self._undo(before)
+            self._undo()
             raise
 
     def _send_with(self, deadline: float | None, payload: Buffer, numbers: array[int]) -> None:
@@ -161,10 +160,9 @@ class Sending(Calls):
                 self._writer._resume(frame, passing.sent)
         self._flush(deadline)
 
-    def _undo(self, before: int) -> None:
-        """Take back what a call has queued that an exception ends: only that, not the rest of an earlier one."""
-        writer = self._writer
-        if writer.error is None and writer.stats.frames != before:
+    def _undo(self) -> None:
+        """Take back what a call has queued that an exception ends."""
+        if self._writer.error is None:
             self._withdraw()
 
     def _withdraw(self) -> bool:

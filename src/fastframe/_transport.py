@@ -213,6 +213,7 @@ class GeventTransport(SocketTransport):
 class Absent:
     """Stands for the reader or the writer of a source that has no such direction."""
 
+    _waits = False
     pending = buffered = 0
     error = None
     stats = Stats(0, 0, 0)
@@ -225,8 +226,17 @@ class Absent:
         """Nothing is pending."""
         return True
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise ValueError(f"nothing can be {self._lacking}: the source isn't open for that")
+    def _incoming(self) -> Absent:
+        return self
+
+    def __iter__(self) -> NoReturn:
+        self.__getattr__("read_one")()
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        def refuse(*given: object) -> NoReturn:
+            raise ValueError(f"nothing can be {self._lacking}: the source isn't open for that")
+
+        return refuse
 
 
 def look_again(timeout: float | None, seconds: float) -> bool:

@@ -72,12 +72,15 @@ cdef class FrameWriter:
         Nothing is taken if it raises FrameTooLarge, ValueError or TypeError, as the framing's `encode` does; QueueFull;
         or, with bytes pending, what `flush` raises. A payload that isn't `bytes` may be changed after the call.
         """
-        cdef _Input given = input_of(payload)
+        cdef _Input given = None
         self.enter()
+        self.last = 0
         try:
+            given = input_of(payload)
             return self.write_parts(given, payload)
         finally:
-            given.release()
+            if given is not None:
+                given.release()
             self.busy = False
 
     def write_many(self, payloads):
@@ -86,6 +89,8 @@ cdef class FrameWriter:
         Nothing is taken if the iterable raises, or one of the payloads isn't taken, as by `write`.
         """
         cdef list items = []
+        if not self.busy:
+            self.last = 0
         for payload in payloads:
             # The iterable may use the same memory for its next payload: what isn't bytes is copied now.
             items.append(payload if PyBytes_CheckExact(payload) else memoryview(payload).tobytes())
@@ -263,7 +268,6 @@ cdef class FrameWriter:
         cdef const uint8_t *end = layout.trailer
         cdef list owners
         cdef bytes opening, closing
-        self.last = 0
         if size > layout.limit:
             raise FrameTooLarge(size, layout.limit)
         head = self.lead_of(size, piece)
@@ -453,7 +457,6 @@ cdef class FrameWriter:
         cdef Py_ssize_t total = 0, size, head
         cdef bytes body
         cdef bint encoded
-        self.last = 0
         encoded = self.lead_of(layout.limit if layout.kind == FIXED else 0, lead) < 0
         if encoded:
             items = [self.plan.framing.encode(body) for body in items]

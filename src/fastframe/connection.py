@@ -216,10 +216,12 @@ class Connection(Receiving, Sending):
         self._writer: Any = Absent(send_framing, "sent")
         if transport.sending is not None:
             self._writer = FrameWriter(transport.sending, send_framing, max_pending=sys.maxsize)
+        self._frames = self._reader._incoming()
         self._reads_ahead = bool(readahead)
         self._half_closed = False
         self._passing: Passing | None = None
         self._transport = transport
+        self._find_patience()
         self._gate = Gate(transport)
         tell(self)
 
@@ -263,6 +265,7 @@ class Connection(Receiving, Sending):
     @timeout.setter
     def timeout(self, timeout: float | None) -> None:
         self._timeout = seconds(timeout)
+        self._find_patience()
 
     @property
     def frame_timeout(self) -> float | None:
@@ -272,6 +275,7 @@ class Connection(Receiving, Sending):
     @frame_timeout.setter
     def frame_timeout(self, timeout: float | None) -> None:
         self._watch.frame = seconds(timeout)
+        self._find_patience()
 
     @property
     def idle_timeout(self) -> float | None:
@@ -281,6 +285,7 @@ class Connection(Receiving, Sending):
     @idle_timeout.setter
     def idle_timeout(self, timeout: float | None) -> None:
         self._watch.idle = seconds(timeout)
+        self._find_patience()
 
     @property
     def stats(self) -> ConnectionStats:
@@ -346,6 +351,9 @@ class Connection(Receiving, Sending):
             )
         if self._writer.pending:
             raise ValueError(f"{self._writer.pending} bytes have yet to be sent: flush() first")
+
+    def _find_patience(self) -> None:
+        self._patient = self._timeout is None and self._transport.may_wait and not self._watch
 
     def _in_child(self) -> None:
         held = self._reader.buffered or self._writer.pending
