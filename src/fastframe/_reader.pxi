@@ -256,14 +256,8 @@ cdef class FrameReader(_Stream):
     cdef int last(self) except -1:
         """Deliver what the end of the stream makes of what is left, and set the error that stands behind it."""
         cdef list frames = self.finish()
-        trouble, self.trouble = self.trouble, None
-        if trouble is None:
-            self._error = ConnectionClosed()
-        elif isinstance(trouble, (InvalidFrame, TruncatedFrame)):
-            self._error = trouble
-            self.errors = 1
-        else:
-            raise trouble
+        self.conclude(False)
+        self._error = ConnectionClosed()
         self.out = frames
         return self.check()
 
