@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque, namedtuple
+from functools import partial
 
 from ._calls import OWN
 from ._closing import delivers_rest, settle
@@ -31,6 +32,7 @@ from .framing import Framing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from ssl import SSLContext
     from types import TracebackType
     from typing import Any, NoReturn, Self
@@ -111,8 +113,7 @@ def connect(
                 server_hostname = host if isinstance(host, str) else host.decode("ascii")
             # An end that nobody vouches for is none where it makes a frame whole.
             sock = handshaken(sock, ssl, server_hostname, deadline, not delivers_rest(framing))
-        elif timeout is None and sys.platform != "win32":
-            sock.setblocking(True)  # a receive may wait in the system call itself
+        sock.settimeout(timeout)
         return Connection(
             sock,
             framing,
@@ -207,21 +208,25 @@ class Connection(Receiving, Sending):
         if timeout is not OWN:
             timeout = seconds(timeout)
         self._watch = Watch(frame_timeout, idle_timeout)
-        transport = transport_of(source, writer)
-        self._timeout = transport.timeout if timeout is OWN else timeout
-        self._reader: Any = Absent(framing, "received")
-        if transport.receiving is not None:
-            self._reader = FrameReader(transport.receiving, framing, readahead=bool(readahead))
-            self._reader._push(deque([transport.ahead]))
-        self._writer: Any = Absent(send_framing, "sent")
-        if transport.sending is not None:
-            self._writer = FrameWriter(transport.sending, send_framing, max_pending=sys.maxsize)
-        self._frames = self._reader._incoming()
         self._reads_ahead = bool(readahead)
         self._half_closed = False
         self._passing: Passing | None = None
-        self._transport = transport
-        self._find_patience()
+        transport = self._transport = transport_of(source, writer)
+        try:
+            self._timeout = transport.timeout if timeout is OWN else timeout
+            self._reader: Any = Absent(framing, "received")
+            if transport.receiving is not None:
+                self._reader = FrameReader(transport.receiving, framing, readahead=self._reads_ahead)
+            self._writer: Any = Absent(send_framing, "sent")
+            if transport.sending is not None:
+                self._writer = FrameWriter(transport.sending, send_framing, max_pending=sys.maxsize)
+            self._frames = self._reader._incoming()
+            self._find_patience()
+            if ahead := transport.take_over():
+                self._reader._push(deque([ahead]))
+        except BaseException:
+            transport.release()
+            raise
         self._gate = Gate(transport)
         tell(self)
 
@@ -318,7 +323,7 @@ class Connection(Receiving, Sending):
 
     def __del__(self) -> None:
         gate = self.__dict__.get("_gate")
-        if gate is None or gate.closed:
+        if gate is None or gate.is_closed:
             return
         shown = repr(self)
         gate.closed = True
@@ -345,6 +350,8 @@ class Connection(Receiving, Sending):
 
     def _check_nothing_held(self) -> None:
         """Raise ValueError if something would be lost without this connection."""
+        if self._passing is not None:
+            self._passing.settle()
         if self._reader.buffered:
             raise ValueError(
                 f"{self._reader.buffered} bytes were received and not delivered: take them by unread() first"
@@ -357,6 +364,8 @@ class Connection(Receiving, Sending):
 
     def _in_child(self) -> None:
         held = self._reader.buffered or self._writer.pending
+        if not self._gate.closed:
+            self._transport.forked()
         self._gate.forked(usable=not self._reads_ahead and not held)
 
     def _fd_passing(self) -> Passing:
@@ -367,8 +376,17 @@ class Connection(Receiving, Sending):
             transport = self._transport
             if type(transport) is not SocketTransport or not transport.is_local:
                 raise ValueError("descriptors go over a unix socket only")
-            self._passing = Passing(transport.sock)
+            self._passing = Passing(transport, self._reader)
+            self._frames = self._passing
         return self._passing
+
+    def _look(self) -> Callable[[], int | None]:
+        transport = self._transport
+        if self._reads_ahead or type(transport) is not SocketTransport or not transport.is_local:
+            look: Callable[[], int | None] = self._reader._look
+            return look
+        # Descriptors may come with the frame.
+        return partial(self._fd_passing().look)
 
     def _drop_fds(self) -> None:
         if self._passing is not None:

@@ -190,7 +190,7 @@ _PRESETS: dict[str, Callable[[], Framing]] = {
     # PostgreSQL, Message Formats: type, length that counts itself
     "postgres": lambda: LengthField(4, signed=True, offset=1, adjustment=-4, strip=0, max_size=1 + (1 << 30)),
     # PostgreSQL, StartupMessage, SSLRequest, CancelRequest: without a type; MAX_STARTUP_PACKET_LENGTH
-    "postgres_startup": lambda: LengthField(4, signed=True, adjustment=-4, max_size=10_000 - 4),
+    "postgres_startup": lambda: LengthField(4, signed=True, adjustment=-4, max_size=10_000),
     # MySQL, Protocol::Packet: length, sequence id; a length of 0xffffff goes on in the next packet
     "mysql": lambda: LengthField(3, "little", header_size=4, strip=0, max_size=4 + 0xFFFFFF),
     # MongoDB, wire protocol: messageLength of MsgHeader; maxMessageSizeBytes
