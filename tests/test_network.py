@@ -4,7 +4,6 @@ In a network namespace of its own, by nft and tc; skipped where that isn't allow
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import fastframe as ff
+from peers import program
 
 PACKAGE = Path(ff.__file__).parent.parent
 
@@ -54,19 +54,16 @@ PREPARED = """
 """
 
 
-def allowed() -> str:
-    """Why there can be no such network here; "" if there can."""
-    missing = [name for name in ("ip", "nft", "tc", "unshare") if shutil.which(name) is None]
-    if missing:
-        return f"{', '.join(missing)} not installed (iproute2, nftables, util-linux)"
-    tried = subprocess.run(
-        ["unshare", "-n", "ip", "link", "set", "lo", "up"], capture_output=True, text=True, check=False
-    )
-    return tried.stderr.strip().partition("\n")[0] and f"no network namespace: {tried.stderr.strip()}"
-
-
-why = "only on Linux" if sys.platform != "linux" else allowed()
-pytestmark = pytest.mark.skipif(bool(why), reason=why or "allowed")
+@pytest.fixture(scope="module", autouse=True)
+def namespace() -> None:
+    """Skips where there can be no such network."""
+    if sys.platform != "linux":
+        pytest.skip("namespaces are Linux's")
+    for name, package in (("ip", "iproute2"), ("tc", "iproute2"), ("nft", "nftables"), ("unshare", "util-linux")):
+        program(name, package)
+    tried = subprocess.run(["unshare", "-n", "nft", "list", "ruleset"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no network namespace: {tried.stderr.strip()}")
 
 
 def run(engine: ModuleType, code: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Connections and the processes at their ends: killed, stopped, short of memory, shut down, run in other modes."""
 
 import os
-import resource
 import select
 import signal
 import socket
@@ -19,6 +18,8 @@ import fastframe as ff
 from connections import FRAMING, LONG, Thread, clean, on_engine, pair, raw, reset, wire
 
 __all__ = ["clean", "on_engine", "pair", "raw"]  # the fixtures that pytest is to find here
+
+resource = pytest.importorskip("resource")
 
 PACKAGE = Path(ff.__file__).parent.parent
 
@@ -179,6 +180,7 @@ def test_descriptors_beyond_1024(clean: list[Any]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="ASan needs more address space than there is")
 def test_a_frame_that_memory_has_no_room_for(engine: ModuleType) -> None:
     code = """
         import resource, socket, threading
