@@ -153,7 +153,7 @@ cdef class _Queue:
 
     cdef int queue_to_target(self, Py_ssize_t room) except -1:
         """Begin with the queued frame if it is large; without the memory for that it stays in the queue."""
-        if self.stop > self.start and self.is_large(self.stop - self.start):
+        if self.target == NULL and self.stop > self.start and self.is_large(self.stop - self.start):
             try:
                 self.start += self.begin_target(self.base(), self.stop - self.start, room)
             except MemoryError:

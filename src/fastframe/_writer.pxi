@@ -312,7 +312,7 @@ cdef class FrameWriter:
                 raise
         self.accept(total, frames)
         if sent == total:
-            return True
+            return self.held == 0
         self.queue_rest(parts, left, owners)
         return False
 
