@@ -1,7 +1,8 @@
 """Builds the one extension, fastframe._speedups; everything else stands in pyproject.toml.
 
 FASTFRAME_PURE    1: no extension.  0: required, a failure fails the build.  unset: optional.
-FASTFRAME_BUILD   sanitize (ASan + UBSan), trace (line events, for coverage), debug.  unset: release.
+FASTFRAME_BUILD   sanitize (ASan + UBSan), fuzz (the same, with coverage for libFuzzer: needs CC=clang),
+                  trace (line events, for coverage), debug.  unset: release.
 """
 
 import os
@@ -23,7 +24,7 @@ def choice(name, *values):
 
 SOURCE = "src/fastframe"
 PURE = choice("FASTFRAME_PURE", "0", "1")
-BUILD = choice("FASTFRAME_BUILD", "sanitize", "trace", "debug")
+BUILD = choice("FASTFRAME_BUILD", "sanitize", "fuzz", "trace", "debug")
 TRACE = ("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")
 DIRECTIVES = dict.fromkeys(("cdivision", "embedsignature", "always_allow_keywords", "binding"), True)
 DIRECTIVES |= dict.fromkeys(("boundscheck", "wraparound", "auto_pickle"), False) | {"language_level": 3}
@@ -33,8 +34,9 @@ def flags():  # -> compiler options, linker options
     if sys.platform == "win32":
         return ["/W3", "/Od" if BUILD == "debug" else "/O2"], []
     common = ["-Wall", "-Wextra", "-fvisibility=hidden", f"-ffile-prefix-map={os.getcwd()}=.", "-U_FORTIFY_SOURCE"]
-    if BUILD == "sanitize":
+    if BUILD in ("sanitize", "fuzz"):
         checks = ["-fsanitize=address,undefined"]
+        checks += ["-fsanitize-coverage=inline-8bit-counters,pc-table"] if BUILD == "fuzz" else []
         return [*common, *checks, "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-O1", "-g"], checks
     if BUILD == "debug":
         return [*common, "-O0", "-g", "-UNDEBUG"], []

@@ -1,5 +1,6 @@
 """Connections for several test files: fixtures, which each file imports and names in `__all__`; and helpers."""
 
+import os
 import select
 import signal
 import socket
@@ -27,6 +28,8 @@ PROMPT = 5.0
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 needs_unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no unix sockets here")
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc here to count descriptors in")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 WAITING = ("_wait", "_wait_for_sender", "settle")
 """Functions of the connection in which a call waits."""
@@ -117,6 +120,17 @@ def alarms() -> Iterator[Callable[..., None]]:
 
 
 # --- Helpers ---------------------------------------------------------------------------------------------------------
+
+
+def descriptors() -> dict[str, str]:
+    """This process' open descriptors, and what they lead to."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            pass  # the one of the listing itself
+    return found
 
 
 def wire(*payloads: bytes) -> bytes:

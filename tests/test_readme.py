@@ -1,42 +1,30 @@
 """The README holds what it shows: every python block runs, and the first two sh lines stand alone."""
 
-import re
-import subprocess
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
+from pages import ROOT, Block, blocks, run
+
+README = ROOT / "README.md"
 if not README.exists():
     pytest.skip("tests were copied without the README", allow_module_level=True)
 
-
-def blocks(language: str) -> list[tuple[int, str]]:
-    """-> [(line number of the block's first line, its text)]"""
-    text = README.read_text(encoding="utf-8")
-    found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [(text.count("\n", 0, match.start(1)) + 1, match[1]) for match in found]
+EXAMPLES = blocks(README, "python")
 
 
 def commands() -> list[str]:
-    return [line for _, block in blocks("sh") for line in block.splitlines()]
-
-
-PYTHON = blocks("python")
+    return [line for block in blocks(README, "sh") for line in block.code.splitlines()]
 
 
 def test_readme_has_examples() -> None:
-    assert len(PYTHON) >= 2
+    assert len(EXAMPLES) >= 2
 
 
-@pytest.mark.parametrize(("line", "code"), PYTHON, ids=[f"line-{line}" for line, _ in PYTHON])
-def test_example_runs_by_itself_and_in_silence(line: int, code: str, tmp_path: Path) -> None:
-    script = tmp_path / "example.py"
-    script.write_text("\n" * (line - 1) + code, encoding="utf-8")  # a traceback then names the README's line
-    command = [sys.executable, "-W", "error", str(script)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_example_runs_by_itself_and_in_silence(example: Block, engine: ModuleType, tmp_path: Path) -> None:
+    run(example, engine, tmp_path)
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=["demo", "tests"])

@@ -30,6 +30,9 @@ TESTED_BY = {
     "cli/peer.py": "test_pair.py",
     "cli/verbs.py": "test_main.py",
     "stats.py": "test_decoder.py",
+    "_calls.py": "test_connection_time.py",
+    "_sending.py": "test_connection.py",
+    "_slices.py": "test_connection.py",
     "_pure.py": "test_decoder.py",
     "_pure_batch.py": "test_batch.py",
     "_pure_core.py": "test_faults.py",
@@ -169,7 +172,7 @@ def test_only_one_file_names_the_engines(path: Path) -> None:
 
 def test_these_tests_see_what_they_look_for() -> None:
     connection, speedups = imports_of(SOURCE / "connection.py"), imports_of(SOURCE / "_engine.py")
-    assert {"_engine", "_gate", "errors", "stats"} <= connection
+    assert {"_engine", "_gate", "framing", "stats"} <= connection
     assert "stats" not in imports_of(SOURCE / "connection.py", types=False)
     assert {"_pure", "_speedups", "_description"} == speedups
     for path in CYTHON:

@@ -6,6 +6,7 @@ had read ahead comes first. Any other file object decides itself how long a read
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 
@@ -27,33 +28,78 @@ _ACCESS = getattr(os, "O_ACCMODE", os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
 class FileChannel(Channel):
     """A binary file object without a descriptor of its own."""
 
-    __slots__ = ("_flush", "_read", "_write")
+    __slots__ = ("_broken", "_flush", "_is_raw", "_look", "_read", "_write", "unflushed")
 
     def __init__(self, file: Any) -> None:
         # read1 returns what is there; read of a buffered file waits for all that it is asked for.
         self._read: Any = getattr(file, "read1", None) or getattr(file, "read", None)
+        self._look = getattr(file, "readinto1", None)
         self._write: Any = getattr(file, "write", None)
         self._flush = getattr(file, "flush", None)
+        self._is_raw = isinstance(file, io.RawIOBase)
+        self._broken = [False, False]
+        self.unflushed = 0
+        """Bytes that the file has in its buffer and can't pass on yet."""
 
     def receive(self, size: int) -> bytes | None:
+        self._check(False)
         try:
             data = self._read(size)
+            if data is not None:
+                data = memoryview(data).tobytes() or self._end()
+            if data is not None and len(data) > size:
+                raise ValueError(f"the file gave {len(data)} bytes where {size} were wanted")
         except BlockingIOError:
             return None
-        except OSError as error:
-            raise ConnectionLost(*lost(error)) from error
-        return data if data is None else bytes(data)
+        except BaseException as error:
+            self._stop(False, error)
+            raise
+        return data  # type: ignore[no-any-return]
 
     def send(self, data: bytes) -> int | None:
+        self._check(True)
+        try:
+            if not self.unflushed:
+                self.unflushed = self._put(data)
+            if self.unflushed and self._flush is not None:
+                self._flush()
+        except BlockingIOError:
+            return None
+        except BaseException as error:
+            self._stop(True, error)
+            raise
+        count, self.unflushed = self.unflushed, 0
+        return count or None
+
+    def _end(self) -> bytes | None:
+        """b"" if the file is at its end, None if it would have to wait: of a buffered file, read1 gives b"" for both."""
+        if self._look is None:
+            return b""
+        byte = bytearray(1)
+        count = self._look(byte)
+        return None if count is None else bytes(byte[:count])
+
+    def _put(self, data: bytes) -> int:
         try:
             count = self._write(data)
-            if self._flush is not None:
-                self._flush()
         except BlockingIOError as error:
-            return error.characters_written or None
-        except OSError as error:
+            count = error.characters_written
+        if count is None:
+            # Only a raw file says by it that it would have to wait.
+            return 0 if self._is_raw else len(data)
+        if not 0 <= count <= len(data):
+            raise ValueError(f"the file took {count} of {len(data)} bytes")
+        return int(count)
+
+    def _check(self, sending: bool) -> None:
+        if self._broken[sending]:
+            raise ConnectionLost(errno.EIO, "an exception broke off a call of the file, and what that did isn't known")
+
+    def _stop(self, sending: bool, error: BaseException) -> None:
+        """Raise ConnectionLost for an error of the system; note that another may have cost bytes."""
+        if isinstance(error, OSError) and error.errno is not None:
             raise ConnectionLost(*lost(error)) from error
-        return None if count is None else int(count)
+        self._broken[sending] = True
 
 
 class End:
@@ -61,30 +107,43 @@ class End:
 
     def __init__(self, given: Any, for_write: bool) -> None:
         self.given = given
-        self.ahead = b""
+        self._for_write = for_write
         self.number = -1
         if isinstance(given, int):
             self.number = given
-        elif not _is_file(given):
+        elif not _is_file(given) or _is_plain(given):
             self.number = given.fileno()
-        elif isinstance(raw := getattr(given, "raw", given), io.FileIO) and not isinstance(given, io.BufferedRandom):
-            self.number = raw.fileno()
-            if for_write:
-                given.flush()
-            elif raw is not given:
-                self.ahead = _read_ahead(given, raw)
         self.engine: Any = self.number if self.number >= 0 else FileChannel(given)
+
+    def take_over(self) -> bytes:
+        """Let the file send what it has in its buffer, or take what it has received."""
+        raw = getattr(self.given, "raw", None)
+        if self.number < 0 or raw is None:
+            return b""
+        if self._for_write:
+            self.given.flush()
+            return b""
+        return _read_ahead(self.given, raw)
 
     def close(self) -> None:
         """Give back the descriptor, or whatever it is."""
         if isinstance(self.given, int):
             os.close(self.given)
-        else:
-            self.given.close()
+        elif hasattr(self.given, "close"):
+            try:
+                self.given.close()
+            except OSError:
+                pass  # what is left in its buffer can't be sent: there is nobody to tell any more
 
 
 def _is_file(given: Any) -> bool:
     return hasattr(given, "write") or hasattr(given, "read")
+
+
+def _is_plain(file: Any) -> bool:
+    """Whether it is a descriptor's file, with a buffer for one direction at most: for two, it depends on the position."""
+    raw = getattr(file, "raw", file)
+    return isinstance(raw, io.FileIO) and (raw is file or not (raw.readable() and raw.writable()))
 
 
 def _read_ahead(file: Any, raw: Any) -> bytes:
@@ -120,7 +179,7 @@ class DescriptorTransport(Transport):
         self.source = source
         self._ends = (reading, writing)
         if reading is not None:
-            self.receiving, self.ahead = reading.engine, reading.ahead
+            self.receiving = reading.engine
         if writing is not None:
             self.sending = writing.engine
         self._half_closed = False
@@ -129,8 +188,18 @@ class DescriptorTransport(Transport):
 
     def fileno(self) -> int:
         reading, writing = self._ends
-        end = reading or writing
+        end = reading or (None if self._half_closed else writing)
         return -1 if end is None else end.number
+
+    def take_over(self) -> bytes:
+        reading, writing = self._ends
+        if writing is not None and writing is not reading:
+            writing.take_over()
+        return b"" if reading is None else reading.take_over()
+
+    @property
+    def is_committed(self) -> bool:  # type: ignore[override]
+        return isinstance(self.sending, FileChannel) and self.sending.unflushed > 0
 
     def wait(self, for_write: bool, timeout: float | None) -> bool:
         end = self._ends[for_write]
@@ -148,10 +217,18 @@ class DescriptorTransport(Transport):
         reading, writing = self._ends
         if reading is writing:
             return super().half_close()
-        if writing is not None and not self._half_closed:
+        if writing is None:
+            raise ValueError("nothing can be sent: the source isn't open for that")
+        if not self._half_closed:
             self._half_closed = True
             writing.close()
         return True
+
+    def forked(self) -> None:
+        # An alarm is for one process: its byte is never taken out.
+        for new, old in zip(os.pipe(), self._alarm, strict=True):
+            os.dup2(new, old, inheritable=False)
+            os.close(new)
 
     def close(self) -> None:
         reading, writing = self._ends

@@ -5,6 +5,7 @@ They lie at the frame's first byte. The receiver takes no byte beyond the frame 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from array import array
@@ -15,22 +16,27 @@ from ._transport import DONTWAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from ._engine import FrameReader
+    from ._transport import SocketTransport
 
 MOST = 253
 """Linux takes no more in one message."""
 
 _PIECE = 64 * 1024
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+_CTRUNC = getattr(socket, "MSG_CTRUNC", 0)
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def checked(fds: Iterable[int]) -> array[int]:
     """The descriptors to be sent; TypeError or ValueError."""
-    numbers = array("i", fds)
+    try:
+        numbers = array("i", fds)
+    except OverflowError as error:
+        raise ValueError("no descriptor is as high as that") from error
     if len(numbers) > MOST:
         raise ValueError(f"{MOST} descriptors at most go with one frame, not {len(numbers)}")
     return numbers
@@ -39,21 +45,28 @@ def checked(fds: Iterable[int]) -> array[int]:
 class Passing:
     """Both directions of one socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, transport: SocketTransport, reader: FrameReader) -> None:
+        self._transport = transport
+        self._sock = transport.sock
+        self._reader = reader
         # Each is filled and emptied in one C call or without one: no signal handler comes in between.
         self._messages: deque[tuple[bytes, Any, int, Any]] = deque()
         self._chunks: deque[bytes] = deque()
         self._received: list[int] = []
+        self._frames = 0  # how many there were before the one they came with
+        self._are_lost = False
         self._sent: deque[int] = deque()
 
     def send(self, frame: bytes, numbers: array[int]) -> int | None:
         """Send the frame's first bytes together with the descriptors: how many; None would have to wait."""
         message = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
         self._sent.clear()
+        # A socket that has a timeout would wait for it, whatever the flags say.
+        if not self._transport.wait(True, 0):
+            return None
         try:
             self._sent.extend(starmap(self._sock.sendmsg, [([frame], message, DONTWAIT | _NOSIGNAL)]))
-        except BlockingIOError:
+        except (BlockingIOError, TimeoutError):
             return None
         return self._sent[0]
 
@@ -62,45 +75,78 @@ class Passing:
         """What `send` has sent before an exception broke it off."""
         return sum(self._sent)
 
-    def receive(self, reader: FrameReader) -> tuple[bytes, list[int]] | None:
+    def receive(self) -> tuple[bytes, list[int]] | None:
         """The next frame and the descriptors that came with it; None would have to wait."""
-        while True:
-            self._take(reader)
-            needed = reader.needed
-            if not needed:
-                break
-            space = socket.CMSG_SPACE(MOST * array("i").itemsize)
-            asked = [(min(needed, _PIECE), space, DONTWAIT | _CLOEXEC)]
-            try:
-                self._messages.extend(starmap(self._sock.recvmsg, asked))
-            except BlockingIOError:
-                return None
-            except OSError:
-                break  # the reader meets it again, and says what it is
-            if not self._messages[-1][0]:
-                break
-        for frame in reader._incoming():
+        if not self._fill():
+            return None
+        if self._are_lost:
+            self._are_lost = False
+            raise OSError(errno.EMFILE, "descriptors of the next frame are lost: too many came, or are open here")
+        for frame in self._reader._incoming():
             got, self._received = self._received, []
             return frame, got
         return None
 
-    def _take(self, reader: FrameReader) -> None:
-        messages, chunks = self._messages, self._chunks
-        while messages:
-            data, ancillary, _, _ = messages[0]
-            numbers = array("i")
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    numbers.frombytes(value[: len(value) - len(value) % numbers.itemsize])
-            self._received += numbers
-            messages[0] = (data, (), 0, None)
-            for message in iter(messages.popleft, None):
-                chunks += (message[0],)
-                break
-        reader._push(chunks)
+    def look(self) -> int | None:
+        """As the reader's own, but the descriptors that come are kept."""
+        return self._reader._look() if self._fill() else None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """What is there, as the reader has it."""
+        self.settle()
+        return iter(self._reader._incoming())
+
+    def settle(self) -> None:
+        """Give the reader what a signal handler's exception has left here; close what came with a frame that has gone."""
+        self._take()
+        if self._received and (not self._reader.buffered or self._reader.stats.frames != self._frames):
+            self.drop()
 
     def drop(self) -> None:
         """Close the descriptors that nobody has asked for."""
         received, self._received = self._received, []
         for number in received:
             os.close(number)
+
+    def _fill(self) -> bool:
+        """Receive until the next frame is complete, or the reader is to meet an end: True. False would have to wait."""
+        reader = self._reader
+        while True:
+            self._take()
+            needed = reader.needed
+            if not needed:
+                return True
+            if not self._transport.wait(False, 0):
+                return False
+            space = socket.CMSG_SPACE(MOST * array("i").itemsize)
+            asked = [(min(needed, _PIECE), space, DONTWAIT | _CLOEXEC)]
+            try:
+                self._messages.extend(starmap(self._sock.recvmsg, asked))
+            except (BlockingIOError, TimeoutError):
+                return False
+            except OSError:
+                return True  # the reader meets it again, and says what it is
+            if not self._messages[-1][0]:
+                return True
+
+    def _take(self) -> None:
+        messages, chunks = self._messages, self._chunks
+        while messages:
+            data, ancillary, flags, _ = messages[0]
+            numbers = array("i")
+            for level, kind, value in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    numbers.frombytes(value[: len(value) - len(value) % numbers.itemsize])
+            surplus = numbers[MOST - len(self._received) :]
+            if numbers or flags & _CTRUNC:
+                self._frames = self._reader.stats.frames
+                self._are_lost |= bool(surplus or flags & _CTRUNC)
+            self._received += numbers[: len(numbers) - len(surplus)]
+            messages[0] = (data, (), 0, None)
+            for number in surplus:
+                os.close(number)
+            for message in iter(messages.popleft, None):
+                chunks += (message[0],)
+                break
+        if chunks:
+            self._reader._push(chunks)

@@ -78,7 +78,7 @@ class Gate:
     def check(self) -> None:
         """ConnectionClosed if the gate was closed while this call was inside."""
         if self.closed:
-            raise ConnectionClosed("the connection was closed during the call")
+            raise self.why() if self._foreign else ConnectionClosed("the connection was closed during the call")
 
     def wait_for_sender(self, deadline: float | None) -> None:
         """Take the sender's lock, behind those who came before; FrameTimeout if they take too long."""

@@ -81,7 +81,7 @@ class Receiving(Calls):
         passing = self._fd_passing()
         if self._reads_ahead:
             raise ValueError("descriptors come with the frame that is read: recv_fds needs readahead=False")
-        return self._receive(partial(passing.receive, self._reader), timeout)
+        return self._receive(passing.receive, timeout)
 
     def __iter__(self) -> Iterator[bytes]:
         """The frames until the stream's normal end; whatever else ends it raises."""
@@ -98,7 +98,7 @@ class Receiving(Calls):
         `select` on the descriptor can't tell: frames may have been read already.
         """
         try:
-            self._receive(self._reader._look, timeout)
+            self._receive(self._look(), timeout)
         except FrameTimeout:
             return False
         return True
@@ -126,6 +126,10 @@ class Receiving(Calls):
     def _fd_passing(self) -> Passing:
         raise NotImplementedError
 
+    def _look(self) -> Callable[[], int | None]:
+        """What looks for the next frame: how many bytes it has, None if it would have to wait."""
+        raise NotImplementedError
+
     def _receive(self, read: Callable[[], T | None], timeout: float | None) -> T:
         """What `read` gives, once it gives something, as the only one who receives."""
         gate = self._gate
@@ -137,6 +141,8 @@ class Receiving(Calls):
             if gate.closed:
                 raise gate.why()
             self._reader._waits = self._patient and timeout is OWN
+            if self._passing is not None:
+                self._passing.settle()
             # A signal handler may raise behind any call, and what the call gave would be lost. Not so in a for
             # loop: nothing comes between the iterator's step and the return, nor in the frames that return it.
             for got in iter(read, None):
@@ -158,7 +164,11 @@ class Receiving(Calls):
             until = self._watch.until(self._reader, self._writer) if self._watch else None
             sooner = until is not None and (deadline is None or until < deadline)
             if not self._wait(False, until if sooner else deadline):
-                raise self._watch.why(self._reader) if sooner else FrameTimeout("no whole frame in time")
+                if not sooner:
+                    raise FrameTimeout("no whole frame in time")
+                if self._watch.until(self._reader, self._writer) == until:
+                    raise self._watch.why(self._reader)
+                continue  # another thread has sent in the meantime, or the time was changed
             for got in iter(read, None):
                 if got or type(got) in _SINGLE:
                     return got

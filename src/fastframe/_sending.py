@@ -148,7 +148,10 @@ class Sending(Calls):
         """Send a frame, and descriptors at its first byte."""
         self._check_open()
         passing, frame = self._fd_passing(), self._writer.framing.encode(payload)
-        self._flush(deadline)
+        if not frame:
+            raise ValueError("descriptors travel with a byte, and the frame has none")
+        if not self._writer.flush() and not self._drain(deadline):
+            raise FrameTimeout("the frame can't be sent in time")
         try:
             while passing.send(frame, numbers) is None:
                 if not self._wait(True, deadline):

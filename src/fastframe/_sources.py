@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def transport_of(source: Any, writer: Any = None) -> Transport:
     """The transport for what `wrap` was given. TypeError or ValueError for what can't carry frames; nothing is changed then."""
     if writer is not None:
-        if source is writer:
+        if source is writer or (isinstance(source, int) and source == writer):
             return transport_of(source)
         return DescriptorTransport((source, writer), _end(source, False), _end(writer, True))
     if _is_socket(source):
         return _of_socket(source)
     _check(source)
-    number = source if isinstance(source, int) else _descriptor_of(source)
+    number = _descriptor_of(source)
     if number is not None and _is_sockets(number):
         return _of_socket(_same(number), source)
     readable, writable = modes(source)
@@ -51,7 +51,7 @@ def _of_socket(sock: Any, source: Any = None) -> SocketTransport:
 
         return TLSTransport(sock)
     if type(sock).__module__.partition(".")[0] == "gevent":
-        return GeventTransport(sock)
+        return GeventTransport(sock, source)
     return SocketTransport(sock, source)
 
 
@@ -81,19 +81,22 @@ def _check(source: Any) -> None:
         raise TypeError(
             f"a socket, an SSLSocket, a descriptor, a pipe, or a binary file is needed, not {type(source).__name__}"
         )
-    if isinstance(getattr(source, "raw", None), socket.SocketIO):
+    if isinstance(getattr(source, "raw", source), socket.SocketIO):
         raise TypeError("wrap the socket itself, not a file made from it")
     if getattr(source, "closed", False) is True:
         raise ValueError("the source is closed")
-    if isinstance(source, int):
+    number = _descriptor_of(source)
+    if number is not None:
         try:
-            os.fstat(source)
+            os.fstat(number)
         except (OSError, OverflowError) as error:
-            raise ValueError(f"the descriptor {source} is not open") from error
+            raise ValueError(f"the descriptor {number} is not open") from error
 
 
 def _descriptor_of(source: Any) -> int | None:
-    """The descriptor of what has one and isn't a file, as multiprocessing's connections are."""
+    """The descriptor of what is one, or has one and isn't a file, as multiprocessing's connections are."""
+    if isinstance(source, int):
+        return source
     if hasattr(source, "read") or hasattr(source, "write") or os.name == "nt":
         return None
     number: int = source.fileno()

@@ -17,13 +17,12 @@ from ._channel import Channel
 from ._deadline import remaining
 from ._engine import wait
 from ._transport import DONTWAIT, SocketTransport, lost
-from .errors import ConnectionLost, FrameTimeout
+from .errors import ConnectionLost, FrameError, FrameTimeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
+    from collections.abc import Callable
+    from typing import Any
 
 _NOTIFY_BYTES = 4096
 """More than a close_notify takes."""
@@ -61,69 +60,87 @@ def handshaken(
 class TLSChannel(Channel):
     """What is inside of an SSLSocket."""
 
-    __slots__ = ("_broken", "_ended", "_lock", "_ragged", "_sock", "crossed", "is_committed")
+    __slots__ = ("_ahead", "_broken", "_calls", "_lock", "_offered", "_ragged", "_sock", "_tls", "crossed")
 
     def __init__(self, sock: ssl.SSLSocket, ragged: bool) -> None:
         self._sock = sock
+        # The SSLSocket's own methods go on in plain text once both sides have ended.
+        self._tls: Any = getattr(sock, "_sslobj")  # noqa: B009
         self._lock = threading.RLock()
         self.crossed = [False, False]
         """Whether receiving has to wait until something can be sent, and sending until something has come."""
-        self.is_committed = False
         self._ragged = ragged
-        self._ended = False
+        self._ahead = b""
+        self._offered = b""
         self._broken = [False, False]
+        self._calls = 0
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether OpenSSL has made a record of bytes that it didn't take: they have to go out."""
+        return bool(self._offered)
 
     def receive(self, size: int) -> bytes | None:
-        with self._lock:
-            self._check(False)
-            if self._ended:
-                return b""
-            try:
-                data = self._sock.recv(size)
-            except ssl.SSLWantReadError:
-                self.crossed[False] = False
-                return None
-            except ssl.SSLWantWriteError:
-                self.crossed[False] = True
-                return None
-            except ssl.SSLZeroReturnError:
-                return b""
-            except ssl.SSLEOFError as error:
-                if self._ragged:
-                    return b""
-                raise ConnectionLost(errno.EPROTO, "TLS ended without a close_notify") from error
-            except BaseException as error:
-                self._stop(False, error)
-                raise
+        self._check(False)
+        try:
+            with self._lock:
+                if self._ahead:
+                    data, self._ahead = self._ahead[:size], self._ahead[size:]
+                else:
+                    data = self._call(self._tls.read, size)
             return data
+        except ssl.SSLWantReadError:
+            self.crossed[False] = False
+            return None
+        except ssl.SSLWantWriteError:
+            self.crossed[False] = True
+            return None
+        except ssl.SSLZeroReturnError:
+            return b""
+        except ssl.SSLEOFError as error:
+            if self._ragged:
+                return b""
+            raise ConnectionLost(errno.EPROTO, "TLS ended without a close_notify") from error
+        except BaseException as error:
+            self._stop(False, error)
+            raise
 
     def send(self, data: bytes) -> int | None:
-        with self._lock:
+        self._check(True)
+        if not data.startswith(self._offered):
+            # An exception has made the engine forget them.
+            self._broken[True] = True
             self._check(True)
-            try:
-                count = self._sock.send(data)
-            except ssl.SSLWantWriteError:
-                self.crossed[True] = False
-            except ssl.SSLWantReadError:
-                self.crossed[True] = True
-            except BaseException as error:
-                self._stop(True, error)
-                raise
-            else:
-                self.is_committed = False
-                return count
-            # OpenSSL has made a record of them, which has to go out.
-            self.is_committed = True
+        try:
+            with self._lock:
+                count: int = self._call(self._tls.write, data)
+            self._offered = b""
+            return count
+        except ssl.SSLWantWriteError:
+            self.crossed[True] = False
+            self._offered = data
             return None
+        except ssl.SSLWantReadError:
+            self.crossed[True] = True  # a handshake, which comes before the record
+            return None
+        except BaseException as error:
+            self._stop(True, error)
+            raise
 
-    def close_notify(self) -> bytes:
-        """The record that ends this direction, for the socket to send as it is."""
+    def close_notify(self) -> bytes | None:
+        """The record that ends this direction, for the socket to send as it is; None while a handshake has to wait.
+
+        OSError if there are no descriptors left; nothing is changed then.
+        """
+        self._check(True)
         with self._lock:
+            if not self._shake():
+                return None
             if os.name == "nt":
-                self._unwrap()
+                self._end()
                 return b""
-            # unwrap() also reads: data of the peer that is there already would be a fatal error, and lost. So it is
-            # given another socket for the moment, one on which nothing comes. The number stays taken all the time.
+            # To end it is also to read: data of the peer that is there already would be a fatal error, and lost. So
+            # OpenSSL is given another socket for the moment, one on which nothing comes. The number stays taken.
             number = self._sock.fileno()
             inheritable = os.get_inheritable(number)
             ours, other = socket.socketpair()
@@ -132,26 +149,56 @@ class TLSChannel(Channel):
                 other.setblocking(False)
                 kept = os.dup(number)
                 try:
+                    while size := self._tls.pending():
+                        self._ahead += self._call(self._tls.read, size)
                     os.dup2(ours.fileno(), number, inheritable)
                     try:
-                        self._unwrap()
+                        self._end()
                     finally:
                         os.dup2(kept, number, inheritable)
-                finally:
-                    os.close(kept)
-                try:
                     return other.recv(_NOTIFY_BYTES)
                 except BlockingIOError:
-                    return b""
+                    return b""  # TLS had failed before
+                except BaseException:
+                    self._broken = [True, True]
+                    raise
+                finally:
+                    os.close(kept)
 
-    def _unwrap(self) -> None:
+    def _shake(self) -> bool:
+        """Whether the handshake is over, which may not even have begun."""
         try:
-            self._sock.unwrap()
-            self._ended = True  # the peer had ended before
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            pass
-        except OSError:
-            self._ended = True
+            self._call(self._tls.do_handshake)
+        except ssl.SSLWantReadError:
+            self.crossed[True] = True
+            return False
+        except ssl.SSLWantWriteError:
+            self.crossed[True] = False
+            return False
+        except BaseException as error:
+            self._stop(True, error)
+            raise
+        self.crossed[True] = False
+        return True
+
+    def _call(self, act: Callable[..., Any], *given: object) -> Any:
+        while True:
+            self._calls += 1
+            calls = self._calls
+            try:
+                return act(*given)
+            except OSError as error:
+                # Where a signal handler calls OpenSSL inside, this error tells what became of the handler's call.
+                if self._calls == calls or not _is_openssls(error):
+                    raise
+
+    def _end(self) -> None:
+        try:
+            self._call(self._tls.shutdown)
+        except OSError as error:
+            # The peer hasn't ended; or TLS had failed before, which the next receive tells.
+            if not _is_openssls(error):
+                raise
 
     def _check(self, sending: bool) -> None:
         if self._broken[sending]:
@@ -159,10 +206,7 @@ class TLSChannel(Channel):
 
     def _stop(self, sending: bool, error: BaseException) -> None:
         """Raise ConnectionLost if that is what the exception of a call means; note that it may have cost bytes if not."""
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        if not isinstance(error, OSError) or trace is None or trace.tb_frame.f_globals.get("__name__") != ssl.__name__:
+        if not isinstance(error, OSError) or not _is_openssls(error):
             # A signal handler's, or there was no memory.
             self._broken[sending] = True
         elif isinstance(error, ssl.SSLZeroReturnError):
@@ -171,6 +215,14 @@ class TLSChannel(Channel):
             raise ConnectionLost(errno.EPROTO, str(error.reason or error)) from error
         else:
             raise ConnectionLost(*lost(error)) from error
+
+
+def _is_openssls(error: OSError) -> bool:
+    """Whether the call itself has raised it, and not a signal handler that ran in between."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return isinstance(error, ssl.SSLError) or (trace is not None and trace.tb_frame.f_globals is globals())
 
 
 class TLSTransport(SocketTransport):
@@ -204,6 +256,8 @@ class TLSTransport(SocketTransport):
         # The TCP direction stays open: OpenSSL may have to answer the peer.
         if self._notify is None:
             self._notify = self._channel.close_notify()
+            if self._notify is None:
+                return False
         while self._notify:
             try:
                 self._notify = self._notify[self._send(self._notify, DONTWAIT | _NOSIGNAL) :]
@@ -212,7 +266,12 @@ class TLSTransport(SocketTransport):
         return True
 
     def finish(self) -> bool:
-        return self.half_close() and super().finish()
+        try:
+            if self._tls.version() is not None and not self.half_close():
+                return False
+        except (OSError, FrameError):
+            pass  # the peer sees the end of TCP then, after all that was sent
+        return super().finish()
 
     def release(self) -> Any:
         self._tls.suppress_ragged_eofs = self._ragged

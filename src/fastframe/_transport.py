@@ -40,8 +40,6 @@ class Transport:
     """What a FrameWriter writes; None if nothing can be sent."""
     timeout: float | None = None
     """The source's own, in seconds."""
-    ahead = b""
-    """Bytes that the source had received before."""
     may_wait = False
     """Whether a receive may wait in the system call itself, and is woken there."""
     is_committed = False
@@ -50,6 +48,13 @@ class Transport:
     def fileno(self) -> int:
         """The descriptor that is received from, or else sent to; -1 if there is none."""
         raise NotImplementedError
+
+    def take_over(self) -> bytes:
+        """The bytes that the source had received before; what it had still to send is sent."""
+        return b""
+
+    def forked(self) -> None:
+        """This is the child process of a fork, and the source may be used here too."""
 
     def wait(self, for_write: bool, timeout: float | None) -> bool:
         """Wait until something can be received, or sent: True. False when the time, in seconds, is up."""
@@ -193,8 +198,8 @@ class SocketTransport(Transport):
 class GeventTransport(SocketTransport):
     """A socket of gevent's, which is waited for in gevent's loop."""
 
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
+    def __init__(self, sock: Any, source: Any) -> None:
+        super().__init__(sock, source)
         self.may_wait = False
 
     def wait(self, for_write: bool, timeout: float | None) -> bool:

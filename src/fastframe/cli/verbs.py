@@ -9,7 +9,9 @@ import click
 
 from fastframe import __version__, engine
 
+from .decode import decode
 from .demo import demo
+from .listing import presets
 
 __all__ = ["fastframe", "run"]
 
@@ -22,7 +24,9 @@ def fastframe() -> None:
     """Message framing: describe a frame once, then read and write it over any stream of bytes."""
 
 
+fastframe.add_command(decode)
 fastframe.add_command(demo)
+fastframe.add_command(presets)
 
 
 def run() -> int:

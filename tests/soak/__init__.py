@@ -1,0 +1,1 @@
+"""Long runs whose books must balance: `python tests/soak` has them all, `test_soak.py` a short version of each."""
