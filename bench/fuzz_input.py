@@ -326,6 +326,7 @@ def changed(data: bytes, at: int, by: int) -> bytes:
 # --- Cuts ------------------------------------------------------------------------------------------------------------
 
 SINGLE = 20  # bytes that come one by one; the rest of a longer stream comes at once
+LAST = 10  # bytes at its end that come one by one again
 PLACES = 48  # where a stream is cut in two; that which fails, which takes longer, at a quarter of them
 AHEAD = 20  # bytes behind its last good frame that this one is cut in
 
@@ -349,7 +350,15 @@ def cuts_of(stream: bytes, numbers: bytes, last: int, failing: bool) -> Iterator
     if size > 2:
         scale = max(1, size // 64) if numbers[2] & 2 else 1
         yield list(pieces_of(stream, [1 + (number & 15) * scale for number in numbers[3:7]])), 2 * ways
-        yield [*(stream[at : at + 1] for at in range(min(size, SINGLE))), stream[SINGLE:]], ways
+        yield singles(stream), ways
+
+
+def singles(stream: bytes) -> list[bytes]:
+    """Single bytes; of a longer stream, the first and the last."""
+    last = max(SINGLE, len(stream) - LAST)
+    parts = stream[:SINGLE], stream[last:]
+    first, end = ([part[at : at + 1] for at in range(len(part))] for part in parts)
+    return [*first, stream[SINGLE:last], *end]
 
 
 def places_of(size: int, numbers: bytes, last: int, count: int) -> Iterable[int]:

@@ -20,11 +20,12 @@ import fuzz_calls
 import fuzz_writer
 import model
 from fastframe import _pure
-from fuzz_input import case_of, cuts_of, size_of_header
+from fuzz_input import LONG, case_of, cuts_of, size_of_header
 
 Frames = list[bytes]
 Way = Callable[[Any, list[bytes], Frames], None]
 
+READERS = 2  # each on another cut
 FEW = 60  # frames; more of them aren't looked at one by one
 MANY = 500  # frames; more of them come in one piece only
 MODEL = 120  # bytes; longer streams take the model too long
@@ -214,7 +215,8 @@ class Target:
         if len(expected.frames) > MANY:
             self.run(WAYS[turn % len(WAYS)], framing, [stream], expected)
             return
-        for chunks, ways in cuts_of(stream, numbers, expected.stats.bytes, expected.error is not None):
+        cuts = list(cuts_of(stream, numbers, expected.stats.bytes, expected.error is not None))
+        for chunks, ways in cuts:
             for way in range(turn, turn + ways):
                 self.run(WAYS[way % len(WAYS)], framing, chunks, expected)
             turn += ways
@@ -226,8 +228,9 @@ class Target:
             self.run_views(framing, chunks, expected)
         if not also & 0x300:
             self.run_unread(framing, chunks, expected)
-        if not also & 0x1C00:
-            self.run_reader(framing, chunks, expected, also >> 16)
+        if len(stream) >= LONG or not also & 0x1C00:
+            for number in range(READERS):
+                self.run_reader(framing, cuts[((also >> 20) + number) % len(cuts)][0], expected, (also >> 16) + number)
         if calls and not also & 0x6000:
             self.runs += 1
             fuzz_calls.compare(self.engine, _pure, framing, stream, calls)

@@ -100,7 +100,7 @@ class Play:
 
         try:
             self.writer.write_many(payloads())
-        except LookupError:
+        except (LookupError, ValueError):  # an engine may look at a payload before it asks for the next one
             pass
 
     def flush(self, number: int, kind: int) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 import termios
 import tty
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,35 @@ def test_all_frames_come_before_a_terminals_hangup(terminal: Pair) -> None:
     slave.send_many([b"last", b"words"])
     slave.close()
     assert [master.recv(), master.recv()] == [b"last", b"words"]
-    with pytest.raises((ff.ConnectionLost, ff.ConnectionClosed)):
+    with pytest.raises(ff.ConnectionClosed):
         master.recv()
+
+
+@needs_linux
+def test_a_hangup_inside_a_frame_is_no_clean_end(terminal: Pair) -> None:
+    master, slave = terminal
+    os.write(slave.fileno(), b"\0\0")
+    slave.close()
+    with pytest.raises(ff.TruncatedFrame):
+        master.recv()
+
+
+@needs_linux
+@pytest.mark.parametrize("side", [0, 1], ids=["master", "slave"])
+def test_a_full_terminal_keeps_nobody_beyond_the_time(side: int, clean: list[Any]) -> None:
+    for size in range(20_000, 24_000, 137):
+        ends = os.openpty()
+        tty.setraw(ends[1])
+        conn, other = ff.wrap(ends[side], FRAMING), ends[1 - side]
+        clean.append(conn)
+        os.set_blocking(other, False)
+        for _ in range(3):
+            with pytest.raises((ff.FrameTimeout, ff.SendInterrupted)):
+                conn.send(bytes(size), timeout=0.001)
+            with suppress(BlockingIOError):
+                os.read(other, 300)
+        conn.abort()
+        os.close(other)
 
 
 @needs_linux

@@ -1,6 +1,7 @@
 """Hostile peers: memory follows what arrived, never what was declared; work is linear; nothing but our errors."""
 
 import gc
+import socket
 import sys
 import tracemalloc
 from collections.abc import Iterator
@@ -134,6 +135,28 @@ def test_idle_decoder_holds_no_large_buffer(engine: Any) -> None:
                 WAYS[way](decoder, b"", [])
                 decoder.feed(b"")
             assert used()[0] < 20 * SLACK + 512 * KIB
+
+
+@pytest.mark.parametrize("size", [0, 2000, 200_000])
+@pytest.mark.parametrize("method", ["read", "read_one", "read_batch"])
+def test_idle_reader_holds_no_large_buffer(engine: Any, method: str, size: int) -> None:
+    framing = ff.LengthField(4)
+    pairs = [socket.socketpair() for _ in range(20)]
+    try:
+        with memory() as used:
+            readers = [engine.FrameReader(ours, framing) for ours, _ in pairs]
+            for reader, (_, peers) in zip(readers, pairs, strict=True):
+                wire = framing.encode(bytes(size))
+                while not getattr(reader, method)():
+                    if wire:
+                        wire = wire[peers.send(wire) :]
+                    elif not size:
+                        break
+            assert used()[0] < 20 * 4 * KIB + 512 * KIB
+    finally:
+        for ours, peers in pairs:
+            ours.close()
+            peers.close()
 
 
 def test_growing_frame_holds_at_most_twice_its_bytes(engine: Any) -> None:

@@ -244,7 +244,9 @@ class DescriptorTransport(Transport):
 
     def release(self) -> Any:
         self._silence()
-        return self.source
+        if not self._half_closed:
+            return self.source
+        return (self.source[0], None) if isinstance(self.source, tuple) else None
 
     def _silence(self) -> None:
         for number in self._alarm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 
@@ -188,8 +189,11 @@ class FrameReader(Core):
                 return False
             if error.errno in PASSING:
                 raise
-            self._error = ConnectionLost(error.errno, error.strerror)
-            return True
+            if error.errno != errno.EIO or alias is not None or not os.isatty(fd):
+                self._error = ConnectionLost(error.errno, error.strerror)
+                return True
+            # So Linux tells a terminal's master that its other side has been closed.
+            queue.append(b"")
         if not queue[-1]:
             self._end()
         return True

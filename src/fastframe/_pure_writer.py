@@ -36,6 +36,8 @@ SMALL = 4096
 _GATHERED = 64 * 1024
 _IOV_MAX = 1024
 _PIPE_BUF: int = getattr(select, "PIPE_BUF", 512)
+_TERMINAL_BUF = 256
+"""A terminal that takes some bytes may wait for room for more than these."""
 _FLAGS = DONTWAIT | NOSIGNAL
 _CHANNEL_BYTES = 16 * 1024
 """What a channel is given at once: the payload of one TLS record."""
@@ -426,7 +428,7 @@ class FrameWriter(Guarded):
             most = _PIPE_BUF
         else:
             if alias is None and not self._is_file and os.get_blocking(fd):
-                most = _PIPE_BUF
+                most = _TERMINAL_BUF if os.isatty(fd) else _PIPE_BUF
             if (most or (alias is not None and not DONTWAIT)) and not is_ready(fd, True):
                 return False
             if not hasattr(os, "writev"):

@@ -159,7 +159,9 @@ cdef class FrameReader(_Stream):
                 if self.out:
                     return self.batch_out()
                 if self.target != NULL and self.target_done():
-                    return self.batch_of(self.next_frame())
+                    frame = self.next_frame()
+                    self.settle()
+                    return self.batch_of(frame)
                 if self.target == NULL and self.stop > self.start:
                     batch = self.batch_queued()
                     if batch.count:
@@ -185,6 +187,8 @@ cdef class FrameReader(_Stream):
             while True:
                 frame = self.next_frame()
                 if frame is not None:
+                    if self.start == self.stop:
+                        self.settle()
                     return frame
                 self.queue_to_target(SLACK)
                 if self.pull() < 0:

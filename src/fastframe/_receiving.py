@@ -84,8 +84,9 @@ class Receiving(Calls):
         return self._receive(passing.receive, timeout)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The frames until the stream's normal end; whatever else ends it raises."""
-        while True:
+        """The frames until the stream's normal end, or until the connection is closed here; what else ends it raises."""
+        self._gate.open()
+        while not self._gate.is_closed:
             try:
                 frame = self.recv()
             except ConnectionClosed:
@@ -93,7 +94,7 @@ class Receiving(Calls):
             yield frame
 
     def poll(self, timeout: float | None = 0) -> bool:
-        """True once a receive would return or raise without waiting, False when the time is up.
+        """True once a receive would return or raise without waiting, False when the time is up, whichever.
 
         `select` on the descriptor can't tell: frames may have been read already.
         """
@@ -188,4 +189,5 @@ class Receiving(Calls):
 
     def _set_framing(self, framing: Framing) -> bool:
         self._reader.framing = framing
+        self._transport.expect(framing)
         return True

@@ -115,6 +115,8 @@ typedef int ff_fd;
 typedef struct iovec ff_part;
 typedef ssize_t ff_count;
 
+#define TERMINAL_BUF 256
+
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
@@ -174,6 +176,7 @@ static inline int ff_wait(ff_fd fd, int for_write, int milliseconds, int other)
 
 static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, int may_wait, void *buffer, size_t size)
 {
+    ff_count got;
     int ready;
     (void)blocking;
     if (is_socket)
@@ -181,7 +184,11 @@ static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, int may_wa
     ready = ff_wait(fd, 0, 0, -1);
     if (ready == 0)
         errno = EAGAIN;
-    return ready > 0 ? read(fd, buffer, size) : -1;
+    got = ready > 0 ? read(fd, buffer, size) : -1;
+    /* So Linux tells a terminal's master that its other side has been closed. */
+    if (got < 0 && errno == EIO)
+        return isatty(fd) ? 0 : (errno = EIO, -1);
+    return got;
 }
 
 /* What a write to something that isn't a socket may take without waiting: 0 for any number of bytes. */
@@ -193,7 +200,8 @@ static inline size_t ff_portion(ff_fd fd)
         return 0;
     if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
         return 0;
-    return PIPE_BUF;
+    /* A terminal that takes some bytes may wait for room for more than these. */
+    return isatty(fd) ? TERMINAL_BUF : PIPE_BUF;
 }
 
 static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, ff_part *parts, int count)

@@ -14,6 +14,7 @@ import ssl
 import threading
 
 from ._channel import Channel
+from ._closing import delivers_rest
 from ._deadline import remaining
 from ._engine import wait
 from ._transport import DONTWAIT, SocketTransport, lost
@@ -24,23 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .framing import Framing
+
 _NOTIFY_BYTES = 4096
 """More than a close_notify takes."""
 
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 
 
-def handshaken(
-    sock: socket.socket, context: ssl.SSLContext, name: str | None, deadline: float | None, ragged: bool
-) -> ssl.SSLSocket:
+def handshaken(sock: socket.socket, context: ssl.SSLContext, name: str | None, deadline: float | None) -> ssl.SSLSocket:
     """TLS over a connected nonblocking socket, whose owner the result is from now on.
 
     name: the server's, which its certificate must show if the context checks it.
-    ragged: whether an end of the stream without a close_notify is an ordinary one.
 
     Raises ssl.SSLError, OSError, or FrameTimeout; the socket is closed then.
     """
-    tls = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=ragged)
+    tls = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
     try:
         while True:
             try:
@@ -60,7 +60,7 @@ def handshaken(
 class TLSChannel(Channel):
     """What is inside of an SSLSocket."""
 
-    __slots__ = ("_ahead", "_broken", "_calls", "_lock", "_offered", "_ragged", "_sock", "_tls", "crossed")
+    __slots__ = ("_ahead", "_broken", "_calls", "_lock", "_offered", "_sock", "_tls", "crossed", "ragged")
 
     def __init__(self, sock: ssl.SSLSocket, ragged: bool) -> None:
         self._sock = sock
@@ -69,7 +69,8 @@ class TLSChannel(Channel):
         self._lock = threading.RLock()
         self.crossed = [False, False]
         """Whether receiving has to wait until something can be sent, and sending until something has come."""
-        self._ragged = ragged
+        self.ragged = ragged
+        """Whether an end of the stream without a close_notify is an ordinary one."""
         self._ahead = b""
         self._offered = b""
         self._broken = [False, False]
@@ -98,7 +99,7 @@ class TLSChannel(Channel):
         except ssl.SSLZeroReturnError:
             return b""
         except ssl.SSLEOFError as error:
-            if self._ragged:
+            if self.ragged:
                 return b""
             raise ConnectionLost(errno.EPROTO, "TLS ended without a close_notify") from error
         except BaseException as error:
@@ -272,6 +273,10 @@ class TLSTransport(SocketTransport):
         except (OSError, FrameError):
             pass  # the peer sees the end of TCP then, after all that was sent
         return super().finish()
+
+    def expect(self, framing: Framing) -> None:
+        # Anybody can end TCP. Where the end makes a frame whole, only the peer's own word for it will do.
+        self._channel.ragged = self._ragged and not delivers_rest(framing)
 
     def release(self) -> Any:
         self._tls.suppress_ragged_eofs = self._ragged

@@ -53,6 +53,9 @@ class Transport:
         """The bytes that the source had received before; what it had still to send is sent."""
         return b""
 
+    def expect(self, framing: Framing) -> None:
+        """Frames of this kind are received from now on."""
+
     def forked(self) -> None:
         """This is the child process of a fork, and the source may be used here too."""
 

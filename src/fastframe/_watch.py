@@ -50,5 +50,9 @@ class Watch:
         """What to raise at that time."""
         held = reader.buffered
         if self.frame is not None and held and monotonic() >= self._begun + self.frame:
-            return FrameTimeout(f"{held} bytes of a frame have come, and not the rest within {self.frame:g} seconds")
-        return FrameTimeout(f"nothing has come for {self.idle:g} seconds")
+            error = FrameTimeout(f"{held} bytes of a frame have come, and not the rest within {self.frame:g} seconds")
+            error.clock = "frame"
+        else:
+            error = FrameTimeout(f"nothing has come for {self.idle:g} seconds")
+            error.clock = "idle"
+        return error

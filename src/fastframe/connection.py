@@ -16,7 +16,7 @@ from collections import deque, namedtuple
 from functools import partial
 
 from ._calls import OWN
-from ._closing import delivers_rest, settle
+from ._closing import settle
 from ._deadline import deadline_in, remaining, seconds
 from ._engine import FrameReader, FrameWriter
 from ._fork import tell
@@ -111,8 +111,7 @@ def connect(
             if server_hostname is None and isinstance(address, tuple) and address[0]:
                 host = address[0]
                 server_hostname = host if isinstance(host, str) else host.decode("ascii")
-            # An end that nobody vouches for is none where it makes a frame whole.
-            sock = handshaken(sock, ssl, server_hostname, deadline, not delivers_rest(framing))
+            sock = handshaken(sock, ssl, server_hostname, deadline)
         sock.settimeout(timeout)
         return Connection(
             sock,
@@ -154,7 +153,10 @@ def wrap(
     idle_timeout: seconds in which no byte is received or sent; a receive that still gets none raises FrameTimeout.
 
     TCP_NODELAY is switched on. An SSLSocket is made nonblocking, and stays so until `detach`; no other source's
-    O_NONBLOCK is changed. Raises TypeError or ValueError for what can't carry frames; it stays the caller's then.
+    O_NONBLOCK is changed. TLS that ends without a close_notify ends normally only if the SSLSocket's suppress_ragged_eofs is
+    set, and no frame is made whole by the end; else it is ConnectionLost.
+
+    Raises TypeError or ValueError for what can't carry frames; it stays the caller's then.
     """
     return Connection(
         source,
@@ -179,7 +181,8 @@ class Connection(Receiving, Sending):
     A receive raises FrameTimeout when the time is up, and nothing is lost: call again. It raises
     ConnectionClosed at the stream's normal end, TruncatedFrame, InvalidFrame or ConnectionLost
     at another, each after every complete frame. The two directions fail separately.
-    Exceptions of signal handlers pass unchanged through every call, which then may be repeated.
+    Exceptions of signal handlers pass unchanged through every call. A receive may then be repeated; of a send, `stats` tells
+    whether the frame counts as sent. One that breaks off a call inside TLS or a file object ends that direction.
 
     Once closed, every call raises ValueError; one that waits in another thread, ConnectionClosed.
     A direction that the source doesn't have is a ValueError. In a child process after a fork,
@@ -217,6 +220,7 @@ class Connection(Receiving, Sending):
             self._reader: Any = Absent(framing, "received")
             if transport.receiving is not None:
                 self._reader = FrameReader(transport.receiving, framing, readahead=self._reads_ahead)
+                transport.expect(framing)
             self._writer: Any = Absent(send_framing, "sent")
             if transport.sending is not None:
                 self._writer = FrameWriter(transport.sending, send_framing, max_pending=sys.maxsize)
@@ -249,6 +253,8 @@ class Connection(Receiving, Sending):
 
     def detach(self) -> Any:
         """Give the source back, open and as it was, and end this connection: what was wrapped, a pair as a tuple.
+
+        None stands for a writer that shutdown_send has closed.
 
         ValueError if that would lose bytes: received ones are taken by unread(), those to be sent go by flush().
         ConcurrentUse if another thread is inside.

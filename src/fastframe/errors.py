@@ -144,7 +144,16 @@ class ConnectionLost(FrameError, ConnectionError):
 
 
 class FrameTimeout(FrameError, TimeoutError):
-    """The time is up. Nothing was taken and nothing is lost: call again."""
+    """The time is up. Nothing was taken and nothing is lost: call again.
+
+    clock: whose time: "call" for a call's own timeout; "frame" for a connection's frame_timeout and "idle" for its
+    idle_timeout, which stay over until more comes: calling again raises at once then.
+    """
+
+    clock: Literal["call", "frame", "idle"] = "call"
+
+    def _facts(self) -> tuple[object, ...]:
+        return (*self.args, self.clock)
 
 
 class SendInterrupted(FrameError):

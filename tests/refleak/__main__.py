@@ -53,7 +53,9 @@ def run(engine: str, pattern: str, number: int) -> int:
         found = leaks(operation, often)
         if found:
             leaking += 1
-            print(f"LEAK {name}: {', '.join(f'{slope:g} {what}' for what, slope in found.items())} each time", flush=True)
+            print(
+                f"LEAK {name}: {', '.join(f'{slope:g} {what}' for what, slope in found.items())} each time", flush=True
+            )
     counted = [what for what in COUNTED if what != "references" or hasattr(sys, "gettotalrefcount")]
     print(
         f"{engine}, Python {sys.version.split()[0]}: {len(chosen)} operations, {number} times and more in "

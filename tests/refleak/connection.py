@@ -21,7 +21,7 @@ from connections import LONG, reset, take, until_it_waits
 from support import tcp_pair
 from tlspairs import shaken
 
-from .decoder import BAD, CUT, FRAMING, GOOD, byte
+from .decoder import BAD, FRAMING, GOOD, byte
 from .expected import broken_off, raises
 from .meter import Operation
 from .streams import breaking
@@ -321,7 +321,7 @@ def interrupted_sends() -> None:
         raises(ff.SendInterrupted, conn.send_many, [LARGE] * 2, 0)
         raises(ff.SendInterrupted, conn.send_many, iter([LARGE]), 0)
         broken_off(conn.close)
-    with pair() as (conn, theirs):
+    with pair() as (conn, _):
         broken_off(conn.send, bytearray(LARGE))
         conn.abort()
 

@@ -155,7 +155,13 @@ def fail(engine: Any, framing: ff.Framing, data: bytes, kind: type[ff.FrameError
         raises(kind, decoder.feed_eof)
         error = decoder.error
     assert type(error) is kind
-    for call in (lambda: decoder.feed(b"x"), lambda: decoder.push(b"x"), decoder.pop, decoder.get_buffer, decoder.unread):
+    for call in (
+        lambda: decoder.feed(b"x"),
+        lambda: decoder.push(b"x"),
+        decoder.pop,
+        decoder.get_buffer,
+        decoder.unread,
+    ):
         raises(kind, call)
     raises(kind, decoder.buffer_updated, 0)
     raises(kind, setattr, decoder, "framing", framing)

@@ -1,21 +1,26 @@
-"""What an operation leaves behind each time: references (of a debug build), the interpreter's blocks, malloc's bytes,
-descriptors. The slope must be 0."""
+"""What an operation leaves behind each time: the interpreter's blocks, malloc's bytes (glibc), references (of a debug
+build of Python), descriptors. It must be nothing."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import repeat
 
 from soak.report import descriptors
-from torture.resources import memory
 
 COUNTED = ("blocks", "bytes", "references", "descriptors")
 ROUNDS = (1, 2, 1)
 """Rounds of so many times the operations asked for, behind a first one that fills caches."""
+AGAIN = (1, 4, 16)
+"""Whatever looks like a leak is measured again, so many times as long."""
+LEAST = 0.5
+"""An operation does the same each time: it leaves a whole number behind, or nothing."""
 
 Operation = Callable[[], object]
 
 
 def counted() -> tuple[int, ...]:
+    from torture.resources import memory  # not on every system
+
     return (*memory(), descriptors())
 
 
@@ -40,9 +45,12 @@ def run(operation: Operation, number: int) -> None:
         operation()
 
 
-def leaks(operation: Operation, number: int) -> dict[str, float]:
-    """The slopes that aren't 0. Whatever looks like one is measured again, three times as long."""
-    found = {name for name, slope in slopes(operation, number).items() if slope > 0}
-    if not found:
-        return {}
-    return {name: slope for name, slope in slopes(operation, 3 * number).items() if slope > 0 and name in found}
+def leaks(operation: Operation, number: int, what: Iterable[str] = COUNTED) -> dict[str, float]:
+    """The slopes that aren't 0, however often one looks."""
+    found = dict.fromkeys(what, 0.0)
+    for times in AGAIN:
+        measured = slopes(operation, number * times)
+        found = {name: measured[name] for name in found if measured[name] >= LEAST}
+        if not found:
+            break
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 
 import fastframe as ff
 
-from .decoder import BAD, CUT, FRAMING, GOOD, WIRE, byte
+from .decoder import BAD, FRAMING, GOOD, WIRE, byte
 from .expected import raises
 from .meter import Operation
 
@@ -42,9 +42,14 @@ def streams(engine: Any) -> Iterator[tuple[str, Operation]]:
         for readahead in (True, False):
             way = f"{method}, readahead={readahead}"
             for name, (framing, frames) in GOOD.items():
+                if name == "Delimiter" and not readahead:
+                    frames = frames[:2]  # a large one takes a system call for each of its bytes
                 yield f"{way}, {name}", partial(read, engine, framing, frames, method, readahead)
             for number, (framing, data, kind) in enumerate(BAD):
-                yield f"{kind.__name__} by {way}, {number}", partial(fail, engine, framing, data, kind, method, readahead)
+                yield (
+                    f"{kind.__name__} by {way}, {number}",
+                    partial(fail, engine, framing, data, kind, method, readahead),
+                )
             yield f"{way}, from a pipe", partial(read_pipe, engine, method, readahead)
             yield f"ConnectionLost by {way}", partial(lose, engine, method, readahead)
     for name, (framing, frames) in GOOD.items():
