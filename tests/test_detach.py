@@ -263,3 +263,14 @@ def test_a_connection_without_its_init_is_harmless() -> None:
             getattr(conn, name)()
     del conn
     gc.collect()
+
+
+def test_a_writer_that_has_been_closed_isnt_given_back(clean: list[Any]) -> None:
+    (reading, far_writing), (far_reading, writing) = os.pipe(), os.pipe()
+    conn = ff.wrap(reading, FRAMING, writer=writing)
+    clean.append(conn)
+    conn.shutdown_send()
+    taken = os.dup(far_reading)  # as good as always the number that is free now
+    assert conn.detach() == (reading, None)
+    for number in (reading, far_reading, far_writing, taken):
+        os.close(number)

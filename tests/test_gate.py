@@ -298,3 +298,25 @@ def test_an_interrupted_close_closes(tight: tuple[ff.Connection, socket.socket],
     assert conn.closed
     with pytest.raises(OSError):
         os.fstat(number)
+
+
+# --- Iterating -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("waits", [True, False])
+def test_iterating_ends_with_the_connection(pair: tuple[ff.Connection, socket.socket], end: str, waits: bool) -> None:
+    conn, peer = pair
+    peer.sendall(wire(b"one", b"two"))
+    frames = iter(conn)
+    assert next(frames) == b"one"
+    if waits:
+        assert next(frames) == b"two"
+        thread = waiting(lambda: list(frames))
+        getattr(conn, end)()
+        assert thread.done() == []
+    else:
+        getattr(conn, end)()
+        assert list(frames) == []
+    with pytest.raises(ValueError, match="closed"):
+        next(iter(conn))

@@ -354,6 +354,19 @@ def test_the_end_of_tcp_alone(version: str, ragged: bool, inside: bool, clean: l
         assert "close_notify" in str(caught.value)
 
 
+@pytest.mark.parametrize("framing", [ff.UntilEOF(), ff.Delimiter(b"\n", at_eof="deliver")], ids=["until", "rest"])
+@pytest.mark.parametrize("later", [False, True])
+def test_the_end_of_tcp_alone_makes_no_frame_whole(framing: ff.Framing, later: bool, clean: list[Any]) -> None:
+    ours, other = shaken(*tcp_pair(), "1.3", suppress_ragged_eofs=True)
+    conn = ff.wrap(ours, FRAMING if later else framing, timeout=LONG)
+    conn.framing = framing
+    clean += [conn, other]
+    other.sendall(b"cut sho")
+    other.close()
+    with pytest.raises(ff.ConnectionLost, match="close_notify"):
+        conn.recv()
+
+
 def test_the_end_of_tcp_inside_a_record(records: ByHand) -> None:
     conn, other = records
     other.sock.sendall(other.of(wire(b"whole")) + other.of(wire(b"never"))[:-1])

@@ -1,6 +1,7 @@
 """How long a peer may take for a frame, and how long nothing may come, on both engines."""
 
 import os
+import pickle
 import socket
 import threading
 import time
@@ -268,3 +269,21 @@ def test_a_pipes_frames_have_times_too(clean: list[Any]) -> None:
     with pytest.raises(ff.FrameTimeout, match="1 bytes"):
         conn.recv()
     os.close(w)
+
+
+def test_the_error_says_whose_time_is_over(raw: Raw, clean: list[Any]) -> None:
+    conn = ff.wrap(raw[0], FRAMING, idle_timeout=SHORT)
+    clean.append(conn)
+    for clock, timeout in (("call", 0), ("call", SHORT / 10), ("idle", LONG)):
+        with pytest.raises(ff.FrameTimeout) as caught:
+            conn.recv(timeout=timeout)
+        assert caught.value.clock == clock
+    conn.frame_timeout, conn.idle_timeout = SHORT, LONG
+    raw[1].sendall(b"\0")
+    with pytest.raises(ff.FrameTimeout) as caught:
+        conn.recv()
+    assert caught.value.clock == "frame"
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again == caught.value
+    assert again.clock == "frame"
+    assert again != ff.FrameTimeout(*caught.value.args)

@@ -305,7 +305,7 @@ def computed() -> None:
 
 def interrupted_sends() -> None:
     """Part of it is out; the rest is flushed, or goes with the connection."""
-    with pair() as (conn, theirs):
+    with pair() as (conn, _):
         raises(ff.SendInterrupted, conn.send, LARGE, 0)
         for call in (conn.flush, conn.shutdown_send):
             raises(ff.SendInterrupted, call, 0.0001)
@@ -317,7 +317,7 @@ def interrupted_sends() -> None:
         raises(ValueError, conn.detach)
         assert conn.pending
         conn.close(0.0001)
-    with pair() as (conn, theirs):
+    with pair() as (conn, _):
         raises(ff.SendInterrupted, conn.send_many, [LARGE] * 2, 0)
         raises(ff.SendInterrupted, conn.send_many, iter([LARGE]), 0)
         broken_off(conn.close)
