@@ -41,7 +41,7 @@ def test_closes() -> None:
     assert report.counts["frames sent"] == report.counts["frames received"] > 80
     assert report.counts["closes with unread input"] > 40
     assert 0 < report.counts["closes with the peer talking"] < 80
-    assert report.counts["closes, tcp"] + report.counts["closes, pair"] == 80
+    assert sum(report.counts[f"closes, {kind}"] for kind in pairs.SHARES) == 80
 
 
 def test_timeouts() -> None:
@@ -187,7 +187,7 @@ def test_cycles_finds_a_foreign_frame(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cycles_finds_a_receiver_that_isnt_woken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_gate.Gate, "_wake", lambda *args: None)
-    monkeypatch.setattr(pairs, "LONG", 0.6)
+    monkeypatch.setattr(cycles, "TIMEOUTS", [0.6])
     assert "woken after 0.6" in kinds(conducted(partial(cycles.run, soon=0.5), 9))
 
 

@@ -333,6 +333,20 @@ def test_nothing_is_left_open(version: str, end: str) -> None:
         other.close()
 
 
+def test_what_a_half_close_had_to_read_is_not_lost_by_detaching(version: str, clean: list[Any]) -> None:
+    ours, other = shaken(*tcp_pair(), version)
+    conn = ff.wrap(ours, FRAMING, readahead=False, timeout=LONG)
+    clean += [conn, other]
+    other.sendall(wire(b"one", b"two"))
+    assert conn.recv() == b"one"
+    conn.shutdown_send()
+    with pytest.raises(ValueError, match="7 bytes were received"):
+        conn.detach()
+    assert conn.unread() == wire(b"two")
+    assert conn.detach() is ours
+    ours.close()
+
+
 # --- Ends that nobody vouches for ------------------------------------------------------------------------------------
 
 

@@ -115,7 +115,7 @@ class Receiving(Calls):
 
     def unread(self) -> bytes:
         """The bytes that are received and not delivered; the connection forgets them."""
-        return self._receive(self._reader.unread, None)
+        return self._receive(self._unread, None)
 
     # --- Helpers
 
@@ -186,6 +186,9 @@ class Receiving(Calls):
             view[:size] = frame
             return size
         return None
+
+    def _unread(self) -> bytes:
+        return self._reader.unread() + self._transport.unread()
 
     def _set_framing(self, framing: Framing) -> bool:
         self._reader.framing = framing

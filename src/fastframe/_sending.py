@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from ._calls import OWN, Calls
 from ._deadline import remaining
 from ._fds import checked
@@ -200,8 +202,8 @@ class Sending(Calls):
             while not self._transport.half_close():
                 if not self._wait(True, deadline):
                     raise FrameTimeout("the end can't be sent in time")
-        except FrameError:
-            raise
         except OSError as error:
+            if isinstance(error, FrameError) or error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             raise ConnectionLost(*lost(error)) from error
         self._half_closed = True

@@ -51,6 +51,8 @@ def _of_socket(sock: Any, source: Any = None) -> SocketTransport:
 
         return TLSTransport(sock)
     if type(sock).__module__.partition(".")[0] == "gevent":
+        if hasattr(sock, "_sslobj"):
+            raise TypeError("gevent's TLS sockets can't be wrapped, only its plain ones and ssl.SSLSocket")
         return GeventTransport(sock, source)
     return SocketTransport(sock, source)
 

@@ -60,7 +60,7 @@ def handshaken(sock: socket.socket, context: ssl.SSLContext, name: str | None, d
 class TLSChannel(Channel):
     """What is inside of an SSLSocket."""
 
-    __slots__ = ("_ahead", "_broken", "_calls", "_lock", "_offered", "_sock", "_tls", "crossed", "ragged")
+    __slots__ = ("_broken", "_calls", "_lock", "_offered", "_sock", "_tls", "ahead", "crossed", "ragged")
 
     def __init__(self, sock: ssl.SSLSocket, ragged: bool) -> None:
         self._sock = sock
@@ -71,7 +71,8 @@ class TLSChannel(Channel):
         """Whether receiving has to wait until something can be sent, and sending until something has come."""
         self.ragged = ragged
         """Whether an end of the stream without a close_notify is an ordinary one."""
-        self._ahead = b""
+        self.ahead = b""
+        """Decrypted bytes that had to be read before they were asked for."""
         self._offered = b""
         self._broken = [False, False]
         self._calls = 0
@@ -85,8 +86,8 @@ class TLSChannel(Channel):
         self._check(False)
         try:
             with self._lock:
-                if self._ahead:
-                    data, self._ahead = self._ahead[:size], self._ahead[size:]
+                if self.ahead:
+                    data, self.ahead = self.ahead[:size], self.ahead[size:]
                 else:
                     data = self._call(self._tls.read, size)
             return data
@@ -151,7 +152,7 @@ class TLSChannel(Channel):
                 kept = os.dup(number)
                 try:
                     while size := self._tls.pending():
-                        self._ahead += self._call(self._tls.read, size)
+                        self.ahead += self._call(self._tls.read, size)
                     os.dup2(ours.fileno(), number, inheritable)
                     try:
                         self._end()
@@ -229,6 +230,8 @@ def _is_openssls(error: OSError) -> bool:
 class TLSTransport(SocketTransport):
     """An ssl.SSLSocket."""
 
+    is_shareable = False  # two processes would use the same keys for different records
+
     def __init__(self, sock: ssl.SSLSocket) -> None:
         if getattr(sock, "_sslobj", sock) is None:
             raise ValueError("the SSLSocket isn't connected, or has been unwrapped")
@@ -273,6 +276,14 @@ class TLSTransport(SocketTransport):
         except (OSError, FrameError):
             pass  # the peer sees the end of TCP then, after all that was sent
         return super().finish()
+
+    @property
+    def held(self) -> int:
+        return len(self._channel.ahead)
+
+    def unread(self) -> bytes:
+        ahead, self._channel.ahead = self._channel.ahead, b""
+        return ahead
 
     def expect(self, framing: Framing) -> None:
         # Anybody can end TCP. Where the end makes a frame whole, only the peer's own word for it will do.

@@ -42,6 +42,8 @@ class Transport:
     """The source's own, in seconds."""
     may_wait = False
     """Whether a receive may wait in the system call itself, and is woken there."""
+    is_shareable = True
+    """Whether two processes may use it after a fork."""
     is_committed = False
     """Whether bytes that were offered and not taken are on their way nevertheless."""
 
@@ -51,6 +53,15 @@ class Transport:
 
     def take_over(self) -> bytes:
         """The bytes that the source had received before; what it had still to send is sent."""
+        return b""
+
+    @property
+    def held(self) -> int:
+        """Bytes that were received and that nobody has asked for yet."""
+        return 0
+
+    def unread(self) -> bytes:
+        """Those bytes, which are forgotten."""
         return b""
 
     def expect(self, framing: Framing) -> None:

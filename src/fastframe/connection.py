@@ -358,10 +358,9 @@ class Connection(Receiving, Sending):
         """Raise ValueError if something would be lost without this connection."""
         if self._passing is not None:
             self._passing.settle()
-        if self._reader.buffered:
-            raise ValueError(
-                f"{self._reader.buffered} bytes were received and not delivered: take them by unread() first"
-            )
+        held = self._reader.buffered + self._transport.held
+        if held:
+            raise ValueError(f"{held} bytes were received and not delivered: take them by unread() first")
         if self._writer.pending:
             raise ValueError(f"{self._writer.pending} bytes have yet to be sent: flush() first")
 
@@ -372,7 +371,7 @@ class Connection(Receiving, Sending):
         held = self._reader.buffered or self._writer.pending
         if not self._gate.closed:
             self._transport.forked()
-        self._gate.forked(usable=not self._reads_ahead and not held)
+        self._gate.forked(usable=not self._reads_ahead and not held and self._transport.is_shareable)
 
     def _fd_passing(self) -> Passing:
         """What sends and receives descriptors; ValueError if this connection can't."""

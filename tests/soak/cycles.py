@@ -20,6 +20,8 @@ from .pairs import connected, kind_of
 from .report import Report, share
 
 THREADS = 3
+TIMEOUTS = [LONG, None]
+"""Of the connections. Without one a receive of a socket waits in the system call that reads."""
 GIVES_UP = 0.3
 """Seconds that `close` is given where the peer doesn't read."""
 SOON = 0.1
@@ -65,8 +67,7 @@ def cycle(rng: random.Random, receiver: "Receiver", numbers: set[int], report: R
     kind, end = kind_of(rng), rng.choice([ff.Connection.close, ff.Connection.close, ff.Connection.abort])
     waits = rng.random() < 0.9  # else the end comes at any moment, even before the receive
     stuffed = end is ff.Connection.close and rng.random() < 0.02  # the peer doesn't read, and close can't settle
-    # Without a timeout a receive of a socket waits in the system call that reads.
-    timeout = rng.choice([LONG, None])
+    timeout = rng.choice(TIMEOUTS)
     with connected(kind, readahead=rng.random() < 0.8, timeout=timeout) as (conn, theirs):
         numbers.add(conn.fileno())
         inwards, outwards = Stream(), Stream()

@@ -21,7 +21,7 @@ Advance = Callable[[str], None]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python tests/torture", description=__doc__)
     parser.add_argument("--engine", choices=["cython", "pure"], help="only this engine; otherwise each that is there")
-    parser.add_argument("--part", choices=["calls", "memory", "signals"], help="only this part of it")
+    parser.add_argument("--part", choices=["calls", "memory", "decoding", "signals"], help="only this part of it")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th case of all")
     parser.add_argument("names", nargs="*", help="only these scenarios")
     return parser.parse_args()

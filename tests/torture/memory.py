@@ -1,6 +1,4 @@
-"""The torture of allocations: in each call of a connection, each of them fails, once or with all behind it."""
-
-from __future__ import annotations
+"""The torture of allocations: in each call of a connection, each of them fails, alone or with some behind it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,15 +7,12 @@ from typing import Any
 
 import fastframe as ff
 
+from . import starvation
 from .parts import WARM, Outcome, Strays, measured, played
 from .scenarios import SCENARIOS
 from .shim import Shim
 from .stage import Stage
-
-try:
-    import _testcapi
-except ImportError:
-    _testcapi = None
+from .starvation import Starved, is_confused
 
 NAMES = [
     *("connect_tcp", "connect_unix", "one_by_one_pair", "one_by_one_tls13", "one_by_one_pipes", "one_by_one_streams"),
@@ -27,38 +22,39 @@ NAMES = [
 ]
 """Scenarios that differ in the memory they need."""
 
-PROBES = range(1000)
+TIMES = (1, 4)
+"""Not for ever: without any memory CPython's interpreter never leaves the handler of an exception (it makes an int for
+the place, and if that fails goes to the handler again)."""
+
 MOST = 400
 """Allocations of a call that are looked at."""
 
 
 @dataclass(frozen=True)
 class Starvation:
-    """In the n-th call of a scenario's connections the k-th allocation fails, and with `for_ever` all behind it."""
+    """In the n-th call of a scenario's connections the k-th allocation fails, and `times - 1` behind it."""
 
     n: int
     k: int
-    for_ever: bool
+    times: int
     kind = "starvation"
     is_harmless = is_passing = False
 
     @property
     def counted_as(self) -> str:
-        return "for ever" if self.for_ever else "once"
+        return "once" if self.times == 1 else f"{self.times} times" if self.times else "for ever"
 
     def __str__(self) -> str:
-        return f"call #{self.n} allocation #{self.k}{', and ever after' if self.for_ever else ''}"
+        return f"call #{self.n} allocation #{self.k}, {self.counted_as}"
 
     def allows(self, error: Exception) -> bool:
         """Whether a call may raise this: there is no memory, or a direction has ended because there was none."""
-        return isinstance(error, MemoryError | ff.ConnectionLost | ff.TruncatedFrame) or type(error) in (
-            ff.FrameTimeout,
-            ff.SendInterrupted,
-            ff.ConnectionClosed,
-        )
+        if isinstance(error, ff.FrameError):
+            return not isinstance(error, ff.ConcurrentUse | ff.QueueFull | ff.InvalidFrame)
+        return isinstance(error, MemoryError) or is_confused(error)
 
     def allows_no_connection(self, error: Exception) -> bool:
-        return isinstance(error, MemoryError)
+        return isinstance(error, MemoryError) or is_confused(error)
 
 
 class StarvedStage(Stage):
@@ -67,25 +63,19 @@ class StarvedStage(Stage):
     def __init__(self, shim: Shim, case: Starvation | None) -> None:
         super().__init__(shim, case)
         self._case = case
+        self._starved = Starved()
         self.calls = 0
-        self.is_short = False
+
+    @property
+    def is_short(self) -> bool:
         """Whether the call made fewer allocations than were let through."""
+        return self._starved.is_short
 
     def api(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         self.calls += 1
         if self._case is None or self.calls != self._case.n:
             return call(*args, **named)
-        start = self._case.k
-        _testcapi.set_nomemory(start, 0 if self._case.for_ever else start + 1)
-        try:
-            return call(*args, **named)
-        finally:
-            try:
-                for _ in PROBES:
-                    [None]  # noqa: B018 - an allocation
-            except MemoryError:
-                self.is_short = True
-            _testcapi.remove_mem_hooks()
+        return self._starved.call(self._case.k, self._case.times, call, *args, **named)
 
 
 class Memory:
@@ -96,7 +86,7 @@ class Memory:
         self._is_over = False
 
     def missing(self) -> str | None:
-        return None if _testcapi is not None else "this Python has no _testcapi"
+        return starvation.missing()
 
     def names(self) -> list[str]:
         return [name for name in NAMES if name in SCENARIOS]
@@ -112,16 +102,16 @@ class Memory:
             for k in count():
                 if self._is_over or k == MOST:
                     break
-                yield Starvation(n, k, False)
-                yield Starvation(n, k, True)
+                for times in TIMES:
+                    yield Starvation(n, k, times)
 
     def run(self, name: str, case: Starvation) -> Outcome:
-        # CPython 3.13 itself leaks the attributes of objects that are freed while there is no memory at all.
-        return measured(lambda: self._play(name, case), leaks=not case.for_ever)
+        # CPython 3.13 itself leaks the attributes of objects that are freed while there is no memory.
+        return measured(lambda: self._play(name, case), leaks=case.times == 1)
 
     def _play(self, name: str, case: Starvation) -> tuple[int, list[str]]:
         self._shim.reset()
         stage = StarvedStage(self._shim, case)
         notes = played(name, stage, self._strays, int)
-        self._is_over = self._is_over or (stage.is_short and not case.for_ever)
+        self._is_over = self._is_over or stage.is_short
         return int(not stage.is_short), notes

@@ -17,6 +17,7 @@ import fastframe._tls  # noqa: F401 - as above
 
 from . import engines
 from .calls import Calls
+from .decoding import Decoding
 from .memory import Memory
 from .parts import Case, Outcome, Part, Strays
 from .shim import Shim
@@ -25,7 +26,7 @@ from .shim import Shim
 def parts() -> dict[str, Part]:
     """What there is to do."""
     shim, strays = Shim(), Strays()
-    return {"calls": Calls(shim, strays), "memory": Memory(shim, strays)}
+    return {"calls": Calls(shim, strays), "memory": Memory(shim, strays), "decoding": Decoding(strays)}
 
 
 def serve() -> None:
