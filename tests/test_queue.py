@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import tracemalloc
 from typing import Any
 
@@ -146,3 +148,26 @@ def test_a_header_is_not_judged_again_for_each_byte_behind_it(engine: Any) -> No
         assert decoder.pop() is None
     assert decoder.feed(b"x") == [b"x" * 2000]
     assert len(asked) <= 2
+
+
+@pytest.mark.parametrize("method", ["read", "read_one", "read_batch"])
+def test_a_large_frame_whose_long_trailer_comes_in_pieces(engine: Any, method: str) -> None:
+    framing = ff.LengthField(4, trailer=b"--the end--")
+    frames = [os.urandom(100_000), os.urandom(70_000)]
+    wire = framing.encode_many(frames)
+    ours, peers = socket.socketpair()
+    with ours, peers:
+        reader = engine.FrameReader(ours, framing)
+        got: list[bytes] = []
+
+        def take() -> None:
+            while read := getattr(reader, method)():
+                got.extend([read] if isinstance(read, bytes) else read)
+
+        end = 100_000 + 4 + 11
+        at = 0
+        for stop in (*range(10_000, end - 11, 10_000), end - 11, end - 5, end - 1, end, len(wire) - 3, len(wire)):
+            peers.sendall(wire[at:stop])
+            at = stop
+            take()
+        assert got == frames
