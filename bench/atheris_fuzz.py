@@ -48,8 +48,8 @@ def fuzz(runs: int, seconds: float, cuts: bool, options: list[str]) -> None:
 
     with atheris.instrument_imports(include=["fastframe"]):  # the descriptions' branches guide it too
         from fastframe import _speedups
-    from fuzz_input import FRAMING
     from fuzz_cuts import Cuts
+    from fuzz_input import FRAMING
     from fuzz_target import Target
 
     target = Cuts(_speedups) if cuts else Target(_speedups)
@@ -157,7 +157,9 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, help="a directory of inputs, made if it isn't there")
     parser.add_argument("--seed", type=int, default=0, help="0: another one each time")
     parser.add_argument("--replay", type=Path, help="run this input alone")
-    parser.add_argument("--cuts", action="store_true", help="nothing but cuts in two: fewer checks, five times the runs")
+    parser.add_argument(
+        "--cuts", action="store_true", help="nothing but cuts in two: fewer checks, five times the runs"
+    )
     parser.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     args: Any = parser.parse_args()
     if args.child is not None:
@@ -171,13 +173,13 @@ def main() -> int:
         options.append(str(args.corpus))
     limits = [f"--runs={args.runs}", f"--seconds={args.seconds}", *["--cuts"] * args.cuts]
     told = watch([sys.executable, __file__, *limits, "--child", *options])
-    if not args.replay:
-        print(told)
-    if told.finding:
-        print(f"FINDING: replay it with: {sys.executable} {__file__} --replay {told.finding}")
-        return 1
-    print("no finding")
-    return 0
+    if args.replay:
+        print("it fails" if told.finding else "it passes")
+    elif told.finding:
+        print(f"{told}\nFINDING: replay it with {sys.executable} {__file__} --replay {told.finding}")
+    else:
+        print(f"{told}\nno finding")
+    return int(bool(told.finding))
 
 
 if __name__ == "__main__":

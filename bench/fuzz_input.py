@@ -291,7 +291,7 @@ def stream_of(tape: Tape, wire: Wire) -> bytes:
             piece = wire(tape.pick(NOISE))
         elif what == 11:
             piece = (piece * (count + 1))[:MOST_REPEATED]
-        elif what == 12 or (what == 13 and (count & 3 or large == MOST_LARGE)):
+        elif what == 12 or (what == 13 and (count & 1 or large == MOST_LARGE)):
             piece = wire(PATTERN[: SIZES[count]])
         elif what == 13:
             piece = wire(PATTERN[: tape.pick(LARGE)])

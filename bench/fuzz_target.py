@@ -102,6 +102,8 @@ def fill(decoder: Any, chunk: bytes, frames: Frames) -> None:
         view = decoder.get_buffer(len(chunk))
         size = min(len(view), len(chunk))
         view[:size] = chunk[:size]
+        if size < len(view):
+            view[-1] = 0xEE  # all of it may be written to
         frames += decoder.buffer_updated(size)
         chunk = chunk[size:]
         if not chunk:

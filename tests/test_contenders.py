@@ -4,11 +4,11 @@ import socket
 import struct
 import threading
 from collections.abc import Iterable
-from types import ModuleType
 
 import pytest
 
-from fastframe import TruncatedFrame, connection
+from connections import on_engine
+from fastframe import TruncatedFrame
 from fastframe.cli.contenders import CONTENDERS, Contender, howto_frames, many_receive, single_receive
 from fastframe.cli.traffic import Spoiled, batches, verify
 from support import tcp_pair
@@ -16,11 +16,7 @@ from support import tcp_pair
 CYCLE = [b"a", b"", b"b" * 300, b"c" * 100_000] * 30
 LONG = 20.0
 
-
-@pytest.fixture(autouse=True)
-def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FrameReader", "FrameWriter", "wait"):
-        monkeypatch.setattr(connection, name, getattr(engine, name))
+__all__ = ["on_engine"]  # the fixture that pytest is to find here
 
 
 def test_names_are_unique() -> None:

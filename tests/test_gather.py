@@ -108,7 +108,9 @@ def test_withdrawing_behind_joined_pieces(engine: Any, pair: tuple[socket.socket
     assert receive(writer, peers) == FRAMING.encode_many(sent)
 
 
-def test_an_empty_frame_behind_pending_ones_is_pending_too(engine: Any, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_an_empty_frame_behind_pending_ones_is_pending_too(
+    engine: Any, pair: tuple[socket.socket, socket.socket]
+) -> None:
     writer = engine.FrameWriter(pair[0], ff.UntilEOF())
     assert writer.write(b"")
     while writer.write(bytes(100_000)):

@@ -49,7 +49,8 @@ def drop(fds: list[int]) -> None:
 
 def shut(source: Any) -> None:
     for thing in source if isinstance(source, tuple) else (source,):
-        os.close(thing) if isinstance(thing, int) else thing.close()
+        if thing is not None:
+            os.close(thing) if isinstance(thing, int) else thing.close()
 
 
 def of_socket(readahead: bool) -> tuple[ff.Connection, list[Any]]:

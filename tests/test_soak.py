@@ -75,10 +75,11 @@ def test_threads() -> None:
 
 
 def test_forks() -> None:
-    report = conducted(forks.run, 24)
+    report = conducted(forks.run, 16)
     assert not report.findings
     for readahead in (True, False):
         assert report.counts[f"forks, readahead={readahead}"] > 0
+    assert report.counts["forks with frames queued"] > 0
     for end in forks.ENDS:
         assert report.counts[f"forks, the child's {end}"] > 0
 
@@ -214,6 +215,11 @@ def test_threads_finds_what_isnt_sent_once(monkeypatch: pytest.MonkeyPatch, kind
     assert kind in kinds(conducted(threads.run, 1000))
 
 
+def test_threads_finds_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "STALLS", 0)
+    assert "stalled: " in kinds(conducted(threads.run, 1000))
+
+
 def test_threads_finds_frames_that_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_gate.threading, "RLock", NoLock)
     monkeypatch.setattr(pairs, "LONG", 1.0)
@@ -240,11 +246,19 @@ class NoLock:
 
 def test_forks_finds_a_child_that_shuts_down(monkeypatch: pytest.MonkeyPatch) -> None:
     def shut(conns: list[ff.Connection]) -> None:
-        with socket.socket(fileno=os.dup(conns[0].fileno())) as sock:
+        with socket.socket(fileno=os.dup(conns[0]._transport.fileno())) as sock:
             sock.shutdown(socket.SHUT_RDWR)
 
     monkeypatch.setattr(forks, "ENDS", {"exit": shut})
-    assert conducted(forks.run, 4).findings
+    monkeypatch.setattr(forks, "SHARES", {"pair": 1})
+    found = conducted(forks.run, 4).findings
+    assert len(found) >= 4
+    assert all(line.startswith("raised: ") for line in found if not line.startswith("left open"))
+
+
+def test_forks_finds_a_child_that_takes_what_isnt_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gate.Gate, "forked", lambda gate, usable: None)
+    assert "isn't ConcurrentUse" in kinds(conducted(forks.run, 12))
 
 
 def test_a_descriptor_left_open_is_found() -> None:
@@ -276,7 +290,7 @@ def only_findings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_finding_is_the_commands_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["soak", "closes", "--engine", ff.engine, "--scale", "0.001"])
     assert command.main() == 1
-    assert "FOUND 10 closes" in capsys.readouterr().out
+    assert "FOUND 1 times: 10 closes" in capsys.readouterr().out
 
 
 def test_the_command(engine: Any) -> None:

@@ -158,7 +158,7 @@ def test_greenlets_go_on_while_others_wait(engine: Any, patch: bool, timeout: st
         gevent.sleep(0.05)
         b.send(b"at last")
         assert waiting.get(timeout=LONG) == b"at last"
-        assert count[0] > 3
+        assert count[0] > 1
         for conn in (a, b, c, d):
             conn.close()
         """,
@@ -270,7 +270,7 @@ def test_a_sockets_number_among_greenlets(engine: Any) -> None:
         gevent.sleep(0.05)
         peer.send(b"reply")
         assert reply.get(timeout=LONG) == b"reply"
-        assert count[0] > 3
+        assert count[0] > 1
         assert conn.detach() == number
         os.fstat(number)
         os.close(number)

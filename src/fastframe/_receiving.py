@@ -35,6 +35,7 @@ class Receiving(Calls):
         """The next frame."""
         # What _receive does, in line: this is the call that is made most often.
         gate = self._gate
+        deadline = OWN if timeout is OWN else self._until(timeout)
         try:
             del gate.place
         except AttributeError:
@@ -45,7 +46,7 @@ class Receiving(Calls):
             self._reader._waits = self._patient and timeout is OWN
             for frame in self._frames:
                 return frame
-            return self._receive_later(self._reader.read_one, timeout)
+            return self._receive_later(self._reader.read_one, deadline)
         except FrameError:
             gate.check()
             raise
@@ -134,6 +135,7 @@ class Receiving(Calls):
     def _receive(self, read: Callable[[], T | None], timeout: float | None) -> T:
         """What `read` gives, once it gives something, as the only one who receives."""
         gate = self._gate
+        deadline = OWN if timeout is OWN else self._until(timeout)
         try:
             del gate.place
         except AttributeError:
@@ -150,7 +152,7 @@ class Receiving(Calls):
                 if got or type(got) in _SINGLE:
                     return got
                 break
-            return self._receive_later(read, timeout)
+            return self._receive_later(read, deadline)
         except FrameError:
             gate.check()
             raise
@@ -159,8 +161,9 @@ class Receiving(Calls):
             if gate.over:
                 gate.leave()
 
-    def _receive_later(self, read: Callable[[], T | None], timeout: float | None) -> T:
-        deadline = self._until(timeout)
+    def _receive_later(self, read: Callable[[], T | None], deadline: float | None) -> T:
+        if deadline is OWN:
+            deadline = self._until(OWN)
         while True:
             until = self._watch.until(self._reader, self._writer) if self._watch else None
             sooner = until is not None and (deadline is None or until < deadline)

@@ -43,12 +43,13 @@ class Sending(Calls):
             gate.send(self._until(timeout), self._send_with, payload, checked(fds))
             return
         # What Gate.send does, in line: this is the call that is made most often.
+        deadline = OWN if timeout is OWN else self._until(timeout)
         if gate.is_ours():
             raise ConcurrentUse
         try:
-            deadline = OWN
             if not gate.sending.acquire(False):
-                deadline = self._until(timeout)
+                if deadline is OWN:
+                    deadline = self._until(OWN)
                 gate.wait_for_sender(deadline)
             if gate.closed or self._half_closed:
                 self._check_open()
@@ -56,7 +57,7 @@ class Sending(Calls):
             try:
                 if writer.write(payload):
                     return
-                if self._drain(self._until(timeout) if deadline is OWN else deadline):
+                if self._drain(self._until(OWN) if deadline is OWN else deadline):
                     return
             except BaseException:
                 self._undo()

@@ -19,7 +19,6 @@ from pathlib import Path
 
 SIZES = {"closes": 10_000, "timeouts": 100_000, "cycles": 100_000, "threads": 200_000, "forks": 300}
 ENGINES = {"cython": "0", "pure": "1"}
-SHOWN = 20
 HANGS = 120.0
 """Seconds without anything done after which the process ends, with all threads' stacks."""
 
@@ -68,8 +67,8 @@ def run(name: str, engine: str, number: int) -> int:
     print(f"\n{name}, {engine}: {number:,} in {time.monotonic() - start:.0f} s, {len(report.findings)} findings")
     for what, value in report.lines():
         print(f"  {what:<44} {value}")
-    for line in report.findings[:SHOWN]:
-        print(f"  FOUND {line}")
+    for line, times in report.found_kinds():
+        print(f"  FOUND {times:,} times: {line}")
     sys.stdout.flush()
     return len(report.findings)
 

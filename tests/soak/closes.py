@@ -13,6 +13,8 @@ from .report import Report, share
 
 THREADS = 4
 READING = ["at once", "slowly", "once close waits"]
+STALLS = 5.0
+"""Seconds in which a peer that reads gets all, on a busy machine too."""
 STARTING = 0.0005
 
 
@@ -43,7 +45,10 @@ def close_one(kind: str, conn: ff.Connection, other: ff.Connection, rng: random.
     unread = bool(select.select([conn], [], [], 0)[0])
     start = time.monotonic()
     conn.close(LONG)
-    report.took("close", time.monotonic() - start)
+    took = time.monotonic() - start
+    report.took("close", took)
+    if took > STALLS:
+        report.found(f"{kind}, peer reads {reading}: close takes {took:.1f} s")
     end = reader.done()
     other.abort()
     if talker is not None:

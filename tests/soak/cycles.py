@@ -19,7 +19,7 @@ from .ledger import Ledger, Stream
 from .pairs import connected, kind_of
 from .report import Report, share
 
-THREADS = 3
+THREADS = 4
 TIMEOUTS = [LONG, None]
 """Of the connections. Without one a receive of a socket waits in the system call that reads."""
 GIVES_UP = 0.3

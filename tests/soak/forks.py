@@ -4,16 +4,20 @@ import gc
 import os
 import random
 import warnings
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import fastframe as ff
-from connections import FRAMING
+from connections import FRAMING, LONG, Thread
 
 from .ledger import Ledger, Stream
-from .pairs import SHARES, connected
+from .pairs import SHARES, ends
 from .report import Report, share
 
 FRAMES = 6
+LARGE = 1_000_000
 
 ENDS: dict[str, Callable[[list[ff.Connection]], None]] = {
     "exit": lambda conns: None,
@@ -43,41 +47,58 @@ def run(number: int, report: Report) -> None:
 def fork(rng: random.Random, report: Report) -> None:
     """A connection with frames on their way, one of them half received, and a child that inherits it."""
     kind, readahead, end = rng.choice(list(SHARES)), rng.random() < 0.5, rng.choice(list(ENDS))
-    what = f"{kind}, readahead={readahead}, the child's {end}"
-    usable = not readahead and kind != "tls"  # a TLS connection's state is in both processes
-    with connected(kind, readahead=readahead) as (conn, theirs):
-        inwards, outwards = Stream(), Stream()
-        answering = ff.Decoder(FRAMING)
-        ledger = Ledger(inwards, lambda line: report.found(f"{what}, received: {line}"))
-        data = FRAMING.encode_many(inwards.payload(i, 300) for i in range(FRAMES))
-        cut = rng.randrange(len(data) * 2 // 3, len(data))
-        theirs.sendall(data[:cut])
-        ledger.take(conn.recv())
-        conn.send(outwards.payload(0, 300))
+    queued = rng.random() < 0.25
+    what = f"{kind}, readahead={readahead}{', frames queued' if queued else ''}, the child's {end}"
+    # What is in both processes is for one of them only: bytes read ahead or queued, and a TLS connection's state.
+    usable = not readahead and not queued and kind != "tls"
+    given, theirs = ends(kind)
+    conns = [ff.wrap(framing=FRAMING, readahead=readahead, timeout=LONG, **given)]  # and nothing else refers to it
+    try:
+        with theirs:
+            theirs.settimeout(LONG)
+            inwards, outwards = Stream(), Stream()
+            ledger = Ledger(inwards, lambda line: report.found(f"{what}, received: {line}"))
+            data = FRAMING.encode_many(inwards.payload(i, 300) for i in range(FRAMES))
+            cut = rng.randrange(len(data) * 2 // 3, len(data))
+            theirs.sendall(data[:cut])
+            ledger.take(conns[0].recv())
+            sent = 12 if queued else 1
+            with suppress(ff.SendInterrupted):
+                conns[0].send_many([outwards.payload(i, LARGE if queued else 300) for i in range(sent)], 0)
 
-        wrong = in_child(lambda: child([conn], usable, end, inwards, outwards))
-        if wrong:
-            report.found(f"{what}: {wrong}")
+            wrong = in_child(lambda: child(conns, usable, end, inwards, outwards))
+            if wrong:
+                report.found(f"{what}: {wrong}")
 
-        theirs.sendall(data[cut:])
-        if usable:
-            ledger.take(inwards.payload(1, 300))  # the child has had it, and answered
-        while ledger.taken < FRAMES:
-            ledger.take(conn.recv())
-        ledger.balance(FRAMES)
-        sent = 2 if usable else 1
-        conn.send(outwards.payload(sent, 300))
-        conn.close()
-        answers = Ledger(outwards, lambda line: report.found(f"{what}, sent: {line}"))
-        while data := theirs.recv(65_536):
-            for frame in answering.feed(data):
-                answers.take(frame)
-        answering.feed_eof()
-        answers.balance(sent + 1)
+            theirs.sendall(data[cut:])
+            if usable:
+                ledger.take(inwards.payload(1, 300))  # the child has had it, and answered
+                sent += 1
+            while ledger.taken < FRAMES:
+                ledger.take(conns[0].recv())
+            ledger.balance(FRAMES)
+            answers = Ledger(outwards, lambda line: report.found(f"{what}, sent: {line}"))
+            reader = Thread(lambda: read(theirs, answers))
+            conns[0].send(outwards.payload(sent, 300))
+            conns[0].close()
+            reader.done()
+            answers.balance(sent + 1)
+    finally:
+        conns.pop().abort()
     report.add(f"forks, readahead={readahead}")
     report.add(f"forks, {kind}")
+    report.add("forks with frames queued", queued)
     report.add(f"forks, the child's {end}")
     report.done()
+
+
+def read(theirs: Any, ledger: Ledger) -> None:
+    """All that comes, to its end."""
+    decoder = ff.Decoder(FRAMING)
+    while data := theirs.recv(65_536):
+        for frame in decoder.feed(data):
+            ledger.take(frame)
+    decoder.feed_eof()
 
 
 # --- The child -------------------------------------------------------------------------------------------------------
@@ -118,8 +139,11 @@ def child(conns: list[ff.Connection], usable: bool, end: str, inwards: Stream, o
         if conn.recv() != inwards.payload(1, 300):
             return "the child gets the wrong frame"
         conn.send(outwards.payload(1, 300))
+    left = weakref.ref(conn)
     del conn
     with warnings.catch_warnings(record=True, action="always") as said:
         ENDS[end](conns)
         gc.collect()
+    if end == "forget" and left() is not None:
+        return "the child doesn't forget it"
     return f"the child warns: {said[0].message}" if said else ""

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import threading
 import traceback
 from collections import Counter
@@ -45,6 +46,13 @@ class Report:
     def done(self, by: int = 1) -> None:
         with self._lock:
             self._advance(by)
+
+    def found_kinds(self) -> list[tuple[str, int]]:
+        """The findings that differ in more than numbers: the first of each kind, and how many there are."""
+        kinds: dict[str, list[str]] = {}
+        for line in self.findings:
+            kinds.setdefault(re.sub(r"\d+", "", line), []).append(line)
+        return [(lines[0], len(lines)) for lines in kinds.values()]
 
     def lines(self) -> list[tuple[str, str]]:
         """What was counted and how long things took, each with its name."""

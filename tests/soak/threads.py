@@ -17,6 +17,8 @@ from .pairs import SHARES, both
 from .report import Report
 
 SENDERS = 3
+STALLS = 5.0
+"""Seconds in which what was sent has to arrive, on a busy machine too."""
 FRAMES = 300
 """So many each sends on a connection."""
 
@@ -49,11 +51,16 @@ def connection(rng: random.Random, report: Report) -> None:
         ]
         for sender in senders:
             sender.done()
+        start = time.monotonic()
         for conn in conns:
             conn.shutdown_send()
         for receiver in receivers:
             receiver.done()
-    report.add("connections")
+        took = time.monotonic() - start
+    if took > STALLS:
+        report.found(f"{kind}: stalled: the end reaches the receivers after {took:.1f} s")
+    report.took("from the half-close to the receivers' end", took)
+    report.add(f"connections, {kind}")
 
 
 def send(conn: ff.Connection, stream: Stream, rng: random.Random, report: Report) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import fastframe as ff
@@ -91,7 +90,7 @@ class Memory:
     def names(self) -> list[str]:
         return [name for name in NAMES if name in SCENARIOS]
 
-    def cases(self, engine: str, name: str) -> Iterator[Starvation]:
+    def cases(self, engine: str, name: str) -> Iterator[Starvation | None]:
         """The allocations of one call after those of the other, until `run` has found that there are no more."""
         for _ in range(WARM):
             stage = StarvedStage(self._shim, None)
@@ -99,17 +98,16 @@ class Memory:
             played(name, stage, self._strays, int)
         for n in range(1, stage.calls + 1):
             self._is_over = False
-            for k in count():
-                if self._is_over or k == MOST:
-                    break
+            for k in range(MOST):
                 for times in TIMES:
-                    yield Starvation(n, k, times)
+                    yield None if self._is_over else Starvation(n, k, times)
 
     def run(self, name: str, case: Starvation) -> Outcome:
         # CPython 3.13 itself leaks the attributes of objects that are freed while there is no memory.
         return measured(lambda: self._play(name, case), leaks=case.times == 1)
 
     def _play(self, name: str, case: Starvation) -> tuple[int, list[str]]:
+        self._strays.with_memory = False
         self._shim.reset()
         stage = StarvedStage(self._shim, case)
         notes = played(name, stage, self._strays, int)

@@ -43,8 +43,11 @@ class Part(Protocol):
     def names(self) -> list[str]:
         """What is tortured."""
 
-    def cases(self, engine: str, name: str) -> Iterator[Case]:
-        """All that happens to it, on the engine that is in use."""
+    def cases(self, engine: str, name: str) -> Iterator[Case | None]:
+        """All that happens to it, on the engine that is in use. None stands for what can't happen after all.
+
+        Each has the same place whenever they are asked for, whether those before it were run or not.
+        """
 
     def run(self, name: str, case: Any) -> Outcome:
         """Let it happen."""
@@ -55,6 +58,8 @@ class Strays:
 
     def __init__(self) -> None:
         self._found: list[str] = []
+        self.with_memory = True
+        """Where there is none, what is freed may say so in this way."""
         warnings.simplefilter("always")
         warnings.showwarning = self._warning  # type: ignore[assignment]
         sys.unraisablehook = self._exception
@@ -68,7 +73,8 @@ class Strays:
         self._found.append(f"a warning: {message!r}")
 
     def _exception(self, stray: Any) -> None:
-        self._found.append(f"an exception that nobody could catch: {stray.exc_value!r}, {stray.err_msg}")
+        if self.with_memory or not isinstance(stray.exc_value, MemoryError):
+            self._found.append(f"an exception that nobody could catch: {stray.exc_value!r}, {stray.err_msg}")
 
 
 def played(name: str, stage: Stage, strays: Strays, after: Callable[[], object]) -> list[str]:

@@ -7,8 +7,10 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -38,6 +40,29 @@ static struct {
     int function, kind, value;
     long first, last, fired;
 } fault;
+
+/* --- Crashes: whose are they? */
+
+static void tell(int number)
+{
+    void *frames[32];
+    static const char title[] = "\nC stack:\n";
+    if (write(STDERR_FILENO, title, sizeof(title) - 1) > 0)
+        backtrace_symbols_fd(frames, backtrace(frames, 32), STDERR_FILENO);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Before Python's faulthandler, which comes back to this one. */
+__attribute__((constructor)) static void expect_crashes(void)
+{
+    void *frame;
+    backtrace(&frame, 1); /* what it loads is loaded now */
+    signal(SIGSEGV, tell);
+    signal(SIGBUS, tell);
+    signal(SIGFPE, tell);
+    signal(SIGABRT, tell);
+}
 
 /* --- What Python calls */
 

@@ -8,7 +8,8 @@ try:
 except ImportError:
     _testcapi = None
 
-PROBES = range(1000)
+PROBES = 200
+"""No more than there are ints that the interpreter keeps at hand."""
 
 CONFUSED = ("returned NULL without setting an exception", "error return without exception set", "can't allocate lock")
 """What CPython itself says where it should have said MemoryError."""
@@ -33,16 +34,26 @@ class Starved:
 
     def call(self, start: int, times: int, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         """Of the call's allocations let `start` through and then so many fail, or with 0 times all."""
+        self.is_short = failed = False
         _testcapi.set_nomemory(start, start + times if times else 0)
         try:
             return call(*args, **named)
+        except MemoryError:
+            failed = True
+            raise
         finally:
-            # All of those that are to fail are still to come only if the call hasn't got so far.
-            failed = 0
-            for _ in PROBES if times else PROBES[:1]:
-                try:
-                    [None]  # noqa: B018 - an allocation
-                except MemoryError:
-                    failed += 1
+            # A failure that is still to come may be meant for what follows one in the call: not if it is the only one.
+            self.is_short = (not failed or times == 1) and has_failures_left()
             _testcapi.remove_mem_hooks()
-            self.is_short = failed == times
+
+
+def has_failures_left() -> bool:
+    """Whether one of the next allocations fails. What is called here makes none of its own."""
+    probe = 0
+    while probe < PROBES:
+        try:
+            [None]  # noqa: B018 - an allocation
+        except MemoryError:
+            return True
+        probe += 1
+    return False

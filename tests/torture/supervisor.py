@@ -16,6 +16,8 @@ START = "from torture.worker import serve; serve()"
 SHOWN = 6000
 """Characters of what a process said in the end."""
 
+CRASH = "crash of CPython itself"
+
 Event = dict[str, Any]
 
 
@@ -52,7 +54,10 @@ class Supervisor:
             if "Timeout" in died and hung != start:
                 hung = start
                 continue
-            yield {"case": case["case"], "number": start, "kind": "death", "faults": 1, "notes": [died]}
+            if task["part"] != "calls" and is_the_interpreters(died):
+                yield {"case": case["case"], "number": start, "kind": CRASH, "faults": 1, "notes": []}
+            else:
+                yield {"case": case["case"], "number": start, "kind": "death", "faults": 1, "notes": [died]}
             if case["case"] == "before the first case":
                 return
             start += 1
@@ -98,3 +103,12 @@ class Supervisor:
         self._errors.seek(0)
         self._worker = self._started()
         return f"the process ended with {code}: {said[-SHOWN:]}"
+
+
+def is_the_interpreters(died: str) -> bool:
+    """Whether the C stack of a crash shows that the interpreter has done it: in what it runs, without the extension.
+
+    Without memory it does: CPython 3.13 makes a function (PyFunction_NewWithQualName) of no name, for one.
+    """
+    stack = died.partition("C stack:")[2].partition("_PyEval_EvalFrameDefault")
+    return bool(stack[1]) and "_speedups" not in stack[0]

@@ -58,6 +58,6 @@ def cases(
     """Each case before it runs, without an outcome, and then with it."""
     engines.use(engine)
     for number, case in enumerate(tortures.cases(engine, name)):
-        if number >= start and number % every == 0:
+        if case is not None and number >= start and number % every == 0:
             yield case, number, None
             yield case, number, tortures.run(name, case)
