@@ -103,7 +103,7 @@ def fill(decoder: Any, chunk: bytes, frames: Frames) -> None:
         size = min(len(view), len(chunk))
         view[:size] = chunk[:size]
         if size < len(view):
-            view[-1] = 0xEE  # all of it may be written to
+            view[-1:] = b"\xee"  # all of it may be written to
         frames += decoder.buffer_updated(size)
         chunk = chunk[size:]
         if not chunk:

@@ -167,9 +167,10 @@ cdef class FrameBatch:
         return self.count
 
     def __iter__(self):
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            yield self.frame(i)
+        # Not a generator: each of Cython's leaves a reference to its type behind.
+        cdef _Payloads payloads = _Payloads.__new__(_Payloads)
+        payloads.batch = self
+        return payloads
 
     def __getitem__(self, index):
         cdef Py_ssize_t i
@@ -210,6 +211,25 @@ cdef class FrameBatch:
     def lengths(self):
         """The size of each frame in bytes: read-only, format "q" (int64)."""
         return memoryview(window_of(self, NULL, self.sizes, self.count * 8, 8, False))
+
+
+@cython.final
+@cython.internal
+cdef class _Payloads:
+    cdef FrameBatch batch
+    cdef Py_ssize_t next
+
+    def __iter__(self):
+        return self
+
+    def __length_hint__(self):
+        return self.batch.count - self.next
+
+    def __next__(self):
+        if self.next >= self.batch.count:
+            raise StopIteration
+        self.next += 1
+        return self.batch.frame(self.next - 1)
 
 
 @cython.final
@@ -271,7 +291,21 @@ cdef class FrameView:
         raise TypeError("a FrameView can't be pickled or copied: bytes() makes it an object")
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, <void *>self.data, self.size, 1, flags)
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("this memory is read-only")
+        view.buf = <void *>self.data
+        view.obj = self
+        view.len = self.size
+        view.itemsize = 1
+        view.readonly = 1
+        view.format = NULL
+        if flags & PyBUF_FORMAT:
+            view.format = b"B"
+        view.ndim = 1
+        view.shape = &view.len
+        view.strides = &view.itemsize
+        view.suboffsets = NULL
+        view.internal = NULL
 
     def __releasebuffer__(self, Py_buffer *view):
         pass

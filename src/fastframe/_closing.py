@@ -40,7 +40,7 @@ def settle(transport: Transport, writer: FrameWriter, gate: Gate, deadline: floa
             if count or writer.pending < held:
                 look = FIRST_LOOK
             # What the peer acknowledges isn't announced, and a peer that can't get rid of its own won't read ours.
-            transport.wait(not told, look if left is None else min(look, left))
+            transport.linger(not told, look if left is None else min(look, left))
             look = min(2 * look, LAST_LOOK)
         if writer.pending and delivers_rest(writer.framing) and not gate.is_inherited:
             transport.reset()  # or the peer would take the cut frame for a whole one

@@ -207,6 +207,13 @@ class DescriptorTransport(Transport):
             return look_again(timeout, _LOOK)
         return wait(end.number, for_write, timeout, self._alarm[0])
 
+    def linger(self, for_write: bool, timeout: float) -> None:
+        end = self._ends[for_write]
+        if end is None or end.number < 0:
+            look_again(timeout, _LOOK)
+        else:
+            wait(end.number, for_write, timeout)
+
     def wake(self, how: int) -> None:
         try:
             os.write(self._alarm[1], b"!")

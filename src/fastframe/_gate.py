@@ -110,6 +110,8 @@ class Gate:
             self._leave_to_others()
             return
         self.closed = True
+        if self.receiving:
+            self._transport.wake(socket.SHUT_RD)
         try:
             # Below a send of this very thread, in a signal handler, there is nothing to wait for.
             if not self.is_ours():

@@ -22,7 +22,6 @@ from cpython.buffer cimport (
     PyBUF_FORMAT,
     PyBUF_SIMPLE,
     PyBUF_WRITABLE,
-    PyBuffer_FillInfo,
     PyBuffer_Release,
     PyObject_GetBuffer,
 )

@@ -77,6 +77,10 @@ class Transport:
     def wake(self, how: int) -> None:
         """Make those return who wait. how: what of a socket may be shut down for it, as socket.shutdown takes it."""
 
+    def linger(self, for_write: bool, timeout: float) -> None:
+        """As `wait`, where those who wait may have been woken."""
+        self.wait(for_write, timeout)
+
     def half_close(self) -> bool:
         """Tell the peer that nothing more will come. False: it is to be called again once something can be sent.
 
@@ -130,6 +134,7 @@ class SocketTransport(Transport):
         # Windows has no way to interrupt such a call by a signal.
         self.may_wait = os.name != "nt"
         self.is_local = sock.family == UNIX
+        self._woken = False
         self._shutdown: Callable[[int], None] = sock.shutdown
         self._receive: Callable[[int, int], bytes] = sock.recv
         no_delay(sock)
@@ -144,10 +149,17 @@ class SocketTransport(Transport):
         return wait(number, for_write, timeout)
 
     def wake(self, how: int) -> None:
+        self._woken = True
         try:
             self._shutdown(how)
         except OSError:
             pass  # it has gone, which wakes them too
+
+    def linger(self, for_write: bool, timeout: float) -> None:
+        if self._woken and not for_write:
+            look_again(timeout, timeout)  # it can be received from, and gives the end
+        else:
+            self.wait(for_write, timeout)
 
     def half_close(self) -> bool:
         self._shutdown(socket.SHUT_WR)
@@ -168,7 +180,8 @@ class SocketTransport(Transport):
             except BlockingIOError:
                 break
             if not data:
-                return None
+                # After our own shutdown that says nothing of the peer.
+                return count if self._woken and not self.is_local else None
             count += len(data)
         return count
 

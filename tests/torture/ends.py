@@ -167,7 +167,7 @@ class End:
     def _check_sent(self) -> None:
         """What the kernel took and what is pending are the frames that were taken, no byte less or more."""
         sent, due = self.stage.sent(self), self.out.bytes_of(self._taken())
-        if sent is not None and not self.sending:
+        if sent is not None and not self.sending and self.conn._writer.error is None:
             self._expect(
                 sent + self.conn.pending == due,
                 f"{sent} bytes are sent, {self.conn.pending} pending, and the {self._taken()} frames taken have {due}",

@@ -195,12 +195,15 @@ class Stage:
         """Close what is still open, and forget it; references to the connections, which nobody may hold now."""
         references = [weakref.ref(thing) for thing in self._open if isinstance(thing, ff.Connection)]
         for thing in self._open:
-            if isinstance(thing, ff.Connection):
-                thing.abort()
-            elif isinstance(thing, int):
-                os.close(thing)
-            else:
-                thing.close()
+            try:
+                if isinstance(thing, ff.Connection):
+                    thing.abort()
+                elif isinstance(thing, int):
+                    os.close(thing)
+                else:
+                    thing.close()
+            except OSError as error:
+                self.note(f"{thing!r} can't be closed any more: {error!r}")
         self._open.clear()
         self.ends.clear()
         return references
