@@ -31,6 +31,7 @@ LONGEST = 120  # bytes of an input
 HANGS = 60  # seconds for an input
 SAID = 60  # seconds between two lines of progress
 STEP = 2  # seconds between two counts by the child
+INTERRUPTED = 72  # libFuzzer's exit status after a signal from outside
 
 ASAN = "detect_leaks=0:allocator_may_return_null=1:malloc_context_size=1:quarantine_size_mb=2"
 UBSAN = "print_stacktrace=1:halt_on_error=1"
@@ -145,6 +146,8 @@ def watch(command: list[str]) -> Told:
         assert process.stderr is not None
         for line in process.stderr:
             told.hear(line.rstrip())
+    if process.returncode == INTERRUPTED:
+        sys.exit(f"{told}\ninterrupted")
     if process.returncode and not told.finding:
         told.finding = f"exit status {process.returncode}"
     return told

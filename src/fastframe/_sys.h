@@ -35,7 +35,7 @@ static inline int ff_would_block(int error) { return error == WSAEWOULDBLOCK; }
 static inline int ff_interrupted(int error) { return error == WSAEINTR; }
 static inline int ff_is_local(int error)
 {
-    return error == WSAENOBUFS || error == WSAENOTSOCK || error == WSAEBADF || error == WSAEFAULT;
+    return error == WSAENOBUFS || error == WSAENOTSOCK || error == WSAEBADF;
 }
 
 /* The type of the socket, 0 for what isn't one, -1 for a descriptor that isn't open. */
@@ -137,7 +137,7 @@ static inline int ff_interrupted(int error) { return error == EINTR; }
 /* Errors that say nothing of the peer: the call may be made again. */
 static inline int ff_is_local(int error)
 {
-    return error == ENOBUFS || error == ENOMEM || error == EBADF || error == ENOTSOCK || error == EFAULT;
+    return error == ENOBUFS || error == ENOMEM || error == EBADF || error == ENOTSOCK;
 }
 
 /* The type of the socket, 0 for what isn't one, -1 for a descriptor that isn't open. */

@@ -84,7 +84,9 @@ class End:
             with tempfile.TemporaryFile() as file:
                 self.out.carried[len(self.out.issued)] = [os.fstat(file.fileno()).st_ino]
                 fds = [file.fileno()]
-                self._offer([self.out.issue(size)], lambda rest, fds=fds: self._api(self.conn.send, rest[0], MOMENT, fds=fds))
+                self._offer(
+                    [self.out.issue(size)], lambda rest, fds=fds: self._api(self.conn.send, rest[0], MOMENT, fds=fds)
+                )
 
     def _offer(self, rest: list[bytes], call: Callable[[list[bytes]], None], is_whole: bool = True) -> None:
         """Have the frames sent by `call`; what it didn't take is given to it again.
@@ -226,7 +228,10 @@ class End:
             self.into.arrive(frame)
         got = self.stage.received(self)
         if self._exact and got is not None and not self.receiving:
-            self._expect(got <= self.into.bytes_of(self.into.arrived + 1), f"{got} bytes were taken: more was taken than the next frame")
+            self._expect(
+                got <= self.into.bytes_of(self.into.arrived + 1),
+                f"{got} bytes were taken: more was taken than the next frame",
+            )
         if error is None or isinstance(error, (ff.FrameTimeout, *AGAIN)):
             return error
         if isinstance(error, OSError) and not isinstance(error, ff.FrameError):
@@ -286,7 +291,9 @@ class End:
             found.append(os.fstat(fd).st_ino)
             os.close(fd)
         expected = self.into.carried.get(number, [])
-        self._expect(found == expected, f"{len(found)} descriptors, {expected} and not {found}, came with frame {number}")
+        self._expect(
+            found == expected, f"{len(found)} descriptors, {expected} and not {found}, came with frame {number}"
+        )
         return [frame]
 
     def _some(self, frames: list[bytes]) -> list[bytes]:

@@ -41,4 +41,6 @@ def loaded() -> list[ModuleType]:
 def faces() -> list[ModuleType]:
     """Every module of the package that isn't part of an engine."""
     skipped = ("fastframe._pure", "fastframe._speedups", "fastframe._engine")
-    return [module for name, module in sys.modules.items() if name.startswith("fastframe.") and not name.startswith(skipped)]
+    return [
+        module for name, module in sys.modules.items() if name.startswith("fastframe.") and not name.startswith(skipped)
+    ]

@@ -26,7 +26,7 @@ class Supervisor:
 
     def __init__(self, library: Path) -> None:
         self._library = library
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - `close` does it
         self._worker = self._started()
 
     def ask(self) -> Event:
