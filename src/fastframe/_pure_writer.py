@@ -255,7 +255,7 @@ class FrameWriter(Guarded):
             self._idle = True
 
     def _resume(self, frame: bytes, sent: int) -> bool:
-        """Count a frame as written of which `sent` bytes went out by other means; queue the rest. Nothing may be pending.
+        """Count a frame as written, `sent` bytes of it by other means, and queue the rest. Nothing may be pending.
 
         True if nothing is left.
         """

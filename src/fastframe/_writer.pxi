@@ -179,7 +179,7 @@ cdef class FrameWriter:
             self.busy = False
 
     def _resume(self, frame, sent):
-        """Count a frame as written of which `sent` bytes went out by other means; queue the rest. Nothing may be pending.
+        """Count a frame as written, `sent` bytes of it by other means, and queue the rest. Nothing may be pending.
 
         True if nothing is left.
         """
