@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -17,7 +18,9 @@ import fastframe as ff
 from connections import LONG, PROMPT, on_engine
 from fastframe import _gate
 from soak import __main__ as command
+from soak import clock as clock_module
 from soak import closes, cycles, forks, pairs, threads, timeouts
+from soak.clock import Clock
 from soak.ledger import Ledger, Stream
 from soak.report import Report, Run, conduct
 
@@ -192,8 +195,33 @@ def test_cycles_finds_a_receiver_that_isnt_woken(monkeypatch: pytest.MonkeyPatch
     assert "woken after 0.6" in kinds(conducted(partial(cycles.run, soon=0.5), 9))
 
 
-def test_cycles_finds_a_late_wake() -> None:
+def test_cycles_finds_a_late_wake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clock, "late_between", lambda clock, start, stop: 0)
     assert "woken after" in kinds(conducted(partial(cycles.run, soon=0), 12))
+
+
+def test_a_machine_that_is_late_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clock, "late_between", lambda clock, start, stop: stop - start)
+    report = conducted(partial(cycles.run, soon=0), 12)
+    assert not report.findings
+    assert report.counts["woken late, as the machine was"] == report.counts["receivers woken"] > 0
+
+
+def test_the_clock_sees_a_late_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Clock() as clock:
+        start = time.monotonic()
+        monkeypatch.setattr(clock_module, "time", LateTime)
+        time.sleep(0.3)
+        monkeypatch.undo()
+        assert 0.1 < clock.late_between(start, start + 0.05) < PROMPT
+
+
+class LateTime:
+    monotonic = time.monotonic
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds + 0.15)
 
 
 def test_cycles_finds_bytes_of_another(monkeypatch: pytest.MonkeyPatch) -> None:

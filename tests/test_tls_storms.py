@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -351,3 +352,30 @@ def test_a_fork_leaves_tls_to_the_parent(version: str, readahead: bool, end: str
     assert take(other, 19) == wire(b"from the parent")
     other.sendall(wire(b"three"))
     assert conn.recv() == b"three"
+
+
+def test_who_begins_to_wait_during_a_half_close_is_woken(monkeypatch: pytest.MonkeyPatch, clean: list[Any]) -> None:
+    swapped, ended = threading.Event(), threading.Event()
+    end = TLSChannel._end
+
+    def slowly(channel: Any) -> None:
+        swapped.set()
+        assert ended.wait(LONG)
+        end(channel)
+
+    monkeypatch.setattr(TLSChannel, "_end", slowly)
+    ours, other = shaken(*tcp_pair(), "1.3")
+    conn = ff.wrap(ours, FRAMING, timeout=LONG)
+    clean += [conn, other]
+    transport = conn._transport
+    assert not conn.poll(0.05)  # but OpenSSL has the server's tickets now
+    half_close = Thread(conn.shutdown_send)
+    assert swapped.wait(LONG)
+    waits = Thread(lambda: transport.wait(False, None))
+    time.sleep(0.1)  # into the system call
+    ended.set()
+    half_close.done()
+    assert waits.is_alive()
+    other.sendall(wire(b"hello"))
+    assert waits.done()
+    assert conn.recv() == b"hello"

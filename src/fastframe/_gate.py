@@ -110,7 +110,7 @@ class Gate:
             self._leave_to_others()
             return
         self.closed = True
-        if self.receiving:
+        if self.receiving and self._transport.can_wake_first:
             self._transport.wake(socket.SHUT_RD)
         try:
             # Below a send of this very thread, in a signal handler, there is nothing to wait for.

@@ -230,12 +230,16 @@ def _is_openssls(error: OSError) -> bool:
 class TLSTransport(SocketTransport):
     """An ssl.SSLSocket."""
 
+    can_wake_first = False  # to OpenSSL an end of TCP is an error, after which nothing can be sent
     is_shareable = False  # two processes would use the same keys for different records
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         if getattr(sock, "_sslobj", sock) is None:
             raise ValueError("the SSLSocket isn't connected, or has been unwrapped")
         super().__init__(sock)
+        # What is waited for: close_notify puts another socket behind the number for a moment, and who begins to wait
+        # just then would wait for that one.
+        self._number = sock.fileno() if os.name == "nt" else os.dup(sock.fileno())
         # The SSLSocket's own methods speak TLS, or end it: these are for what is below.
         plain: Any = super(ssl.SSLSocket, sock)
         self._shutdown, self._receive, self._send = plain.shutdown, plain.recv, plain.send
@@ -254,7 +258,9 @@ class TLSTransport(SocketTransport):
         return self._channel.is_committed
 
     def wait(self, for_write: bool, timeout: float | None) -> bool:
-        return super().wait(for_write ^ self._channel.crossed[for_write], timeout)
+        if self.sock.fileno() < 0:
+            raise ValueError("connection is closed: somebody else has closed its socket")
+        return wait(self._number, for_write ^ self._channel.crossed[for_write], timeout)
 
     def half_close(self) -> bool:
         # The TCP direction stays open: OpenSSL may have to answer the peer.
@@ -289,7 +295,16 @@ class TLSTransport(SocketTransport):
         # Anybody can end TCP. Where the end makes a frame whole, only the peer's own word for it will do.
         self._channel.ragged = self._ragged and not delivers_rest(framing)
 
+    def close(self) -> None:
+        self._forget_number()
+        super().close()
+
     def release(self) -> Any:
+        self._forget_number()
         self._tls.suppress_ragged_eofs = self._ragged
         self._tls.settimeout(self.timeout)
         return super().release()
+
+    def _forget_number(self) -> None:
+        if os.name != "nt":
+            os.close(self._number)

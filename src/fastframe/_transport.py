@@ -42,6 +42,8 @@ class Transport:
     """The source's own, in seconds."""
     may_wait = False
     """Whether a receive may wait in the system call itself, and is woken there."""
+    can_wake_first = True
+    """Whether who receives can be woken before everything is sent."""
     is_shareable = True
     """Whether two processes may use it after a fork."""
     is_committed = False

@@ -27,8 +27,13 @@ HANGS = 120.0
 def progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
     """A function to call with what was just done; a bar if rich is there."""
 
+    told = 0.0
+
     def alive() -> None:
-        faulthandler.dump_traceback_later(HANGS, exit=True, file=sys.__stderr__)
+        nonlocal told
+        if time.monotonic() - told > 1:
+            told = time.monotonic()
+            faulthandler.dump_traceback_later(HANGS, exit=True, file=sys.__stderr__)
 
     try:
         alive()

@@ -15,6 +15,7 @@ from typing import Any
 import fastframe as ff
 from connections import FRAMING, LONG, is_waiting
 
+from .clock import Clock
 from .ledger import Ledger, Stream
 from .pairs import connected, kind_of
 from .report import Report, share
@@ -37,74 +38,104 @@ CALLS: dict[str, Callable[[ff.Connection], list[bytes]]] = {
 
 def run(number: int, report: Report, soon: float = SOON) -> None:
     """So many cycles."""
-    numbers: set[int] = set()
-    receivers = queue.SimpleQueue[Receiver]()
-    for _ in range(THREADS):
-        receivers.put(Receiver())
+    with Clock() as clock:
+        cycles = Cycles(report, clock, soon)
+        share(THREADS, number, cycles.cycle, report)
+    cycles.stop()
+    used = len(cycles.numbers)
+    report.add("descriptor numbers used", used)
+    report.add("cycles on a number used before", number - used)
+    if number > 1000 and used > number / 10:
+        report.found("the numbers of descriptors aren't used again, so this run shows little")
 
-    def work(i: int) -> None:
-        receiver = receivers.get()
+
+class Cycles:
+    """What the cycles of a run have in common.
+
+    soon: seconds in which a receiver has to be woken, besides those by which the machine is late anyway.
+    """
+
+    def __init__(self, report: Report, clock: Clock, soon: float) -> None:
+        self.numbers: set[int] = set()
+        self._report, self._clock, self._soon = report, clock, soon
+        self._receivers = queue.SimpleQueue[Receiver]()
+        for _ in range(THREADS):
+            self._receivers.put(Receiver())
+
+    def stop(self) -> None:
+        for _ in range(THREADS):
+            self._receivers.get().stop()
+
+    def cycle(self, seed: int) -> None:
+        """One connection, from its opening to its end."""
+        receiver = self._receivers.get()
         try:
-            cycle(random.Random(i), receiver, numbers, report, soon)
+            self._cycle(random.Random(seed), receiver)
         except BaseException:
             receiver.stop()  # where it is, nobody knows
             receiver = Receiver()
             raise
         finally:
-            receivers.put(receiver)
+            self._receivers.put(receiver)
 
-    share(THREADS, number, work, report)
-    for _ in range(THREADS):
-        receivers.get().stop()
-    report.add("descriptor numbers used", len(numbers))
-    report.add("cycles on a number used before", number - len(numbers))
-    if number > 1000 and len(numbers) > number / 10:
-        report.found("the numbers of descriptors aren't used again, so this run shows little")
+    def _cycle(self, rng: random.Random, receiver: "Receiver") -> None:
+        report = self._report
+        kind, end = kind_of(rng), rng.choice([ff.Connection.close, ff.Connection.close, ff.Connection.abort])
+        waits = rng.random() < 0.9  # else the end comes at any moment, even before the receive
+        stuffed = end is ff.Connection.close and rng.random() < 0.02  # the peer doesn't read, and close can't settle
+        timeout = rng.choice(TIMEOUTS)
+        what = f"{kind}, {end.__name__}{' that gives up' if stuffed else ''}"
+        with connected(kind, readahead=rng.random() < 0.8, timeout=timeout) as (conn, theirs):
+            self.numbers.add(conn.fileno())
+            inwards = Stream()
+            ledger = Ledger(inwards, lambda line: report.found(f"{kind}: {line}"))
+            count = rng.randrange(4)
+            data = FRAMING.encode_many(inwards.payload(i, 100) for i in range(count + 1))
+            theirs.sendall(data[: -rng.choice([1, 20, 102, 104])])  # the last frame stays unfinished, or isn't begun
+            answers = answer(conn, rng, stuffed)
+
+            receiver.start_on(conn, CALLS[rng.choice(list(CALLS))], ledger)
+            if waits:
+                until(lambda: ledger.taken == count and (is_waiting(receiver.ident) or timeout is None))
+                time.sleep(rng.choice([0, 0.0001]) if timeout else 0.0005)
+            start = time.monotonic()
+            end(conn, *([GIVES_UP] if stuffed else []))
+            error, woken = receiver.ended()
+
+            # That a receiver without a timeout waits can't be seen, but is as good as sure.
+            expected = (ff.ConnectionClosed,) if waits and timeout else (ff.ConnectionClosed, ValueError)
+            if not isinstance(error, expected):
+                report.found(f"{what}: the receiver gets {error!r}")
+            if waits:
+                self._judge(what, start, woken)
+            check_answers(theirs, answers, end is ff.Connection.close and not stuffed, report)
+        report.add(f"cycles by {end.__name__}, {kind}")
+        report.add("receivers woken" if waits else "ends at any moment")
+        report.add("frames received", ledger.taken)
+        report.done()
+
+    def _judge(self, what: str, start: float, woken: float) -> None:
+        took = woken - start
+        self._report.took(f"woken, {what}", took)
+        if took <= self._soon:
+            return
+        if took - self._clock.late_between(start, woken) > self._soon:
+            self._report.found(f"{what}: woken after {took:.3f} s")
+        else:
+            self._report.add("woken late, as the machine was")
 
 
-def cycle(rng: random.Random, receiver: "Receiver", numbers: set[int], report: Report, soon: float) -> None:
-    """One connection, from its opening to its end."""
-    kind, end = kind_of(rng), rng.choice([ff.Connection.close, ff.Connection.close, ff.Connection.abort])
-    waits = rng.random() < 0.9  # else the end comes at any moment, even before the receive
-    stuffed = end is ff.Connection.close and rng.random() < 0.02  # the peer doesn't read, and close can't settle
-    timeout = rng.choice(TIMEOUTS)
-    with connected(kind, readahead=rng.random() < 0.8, timeout=timeout) as (conn, theirs):
-        numbers.add(conn.fileno())
-        inwards, outwards = Stream(), Stream()
-        ledger = Ledger(inwards, lambda line: report.found(f"{kind}: {line}"))
-        count = rng.randrange(4)
-        data = FRAMING.encode_many(inwards.payload(i, 100) for i in range(count + 1))
-        theirs.sendall(data[: -rng.choice([1, 20, 102, 104])])  # the last frame stays unfinished, or isn't begun
-        answers = [outwards.payload(i, 100) for i in range(rng.randrange(3))]
-        conn.send_many(answers)
-        if stuffed:
-            many = [outwards.payload(i, 1_000_000) for i in range(len(answers), 12)]
-            answers += many
-            with suppress(ff.SendInterrupted):
-                conn.send_many(many, 0)
-
-        receiver.start_on(conn, CALLS[rng.choice(list(CALLS))], ledger)
-        if waits:
-            until(lambda: ledger.taken == count and (is_waiting(receiver.ident) or timeout is None))
-            time.sleep(rng.choice([0, 0.0001]) if timeout else 0.0005)
-        start = time.monotonic()
-        end(conn, *([GIVES_UP] if stuffed else []))
-        error, woken = receiver.ended()
-
-        # That a receiver without a timeout waits can't be seen, but is as good as sure.
-        expected = (ff.ConnectionClosed,) if waits and timeout else (ff.ConnectionClosed, ValueError)
-        if not isinstance(error, expected):
-            report.found(f"{kind}, {end.__name__}: the receiver gets {error!r}")
-        if waits:
-            what = f"{kind}, {end.__name__}{' that gives up' if stuffed else ''}"
-            report.took(f"woken, {what}", woken - start)
-            if woken - start > soon:
-                report.found(f"{what}: woken after {woken - start:.3f} s")
-        check_answers(theirs, FRAMING.encode_many(answers), end is ff.Connection.close and not stuffed, report)
-    report.add(f"cycles by {end.__name__}, {kind}")
-    report.add("receivers woken" if waits else "ends at any moment")
-    report.add("frames received", ledger.taken)
-    report.done()
+def answer(conn: ff.Connection, rng: random.Random, stuffed: bool) -> bytes:
+    """Send some frames, or many more than fit into the kernel: the bytes of all."""
+    outwards = Stream()
+    answers = [outwards.payload(i, 100) for i in range(rng.randrange(3))]
+    conn.send_many(answers)
+    if stuffed:
+        many = [outwards.payload(i, 1_000_000) for i in range(len(answers), 12)]
+        answers += many
+        with suppress(ff.SendInterrupted):
+            conn.send_many(many, 0)
+    return FRAMING.encode_many(answers)
 
 
 def check_answers(theirs: Any, sent: bytes, all_of_it: bool, report: Report) -> None:
