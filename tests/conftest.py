@@ -1,5 +1,6 @@
 """Both engines by one fixture, and how hard hypothesis tries: HYPOTHESIS_PROFILE=default, ci or long."""
 
+import gc
 import importlib
 import os
 from types import ModuleType
@@ -16,6 +17,12 @@ settings.register_profile(
 )
 settings.register_profile("long", max_examples=10_000, deadline=None, suppress_health_check=QUIET, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "default")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests needn't be looked through by every gc.collect() of a test."""
+    gc.collect()
+    gc.freeze()
 
 
 def load(name: str) -> ModuleType:

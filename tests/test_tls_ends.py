@@ -446,6 +446,8 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 def test_what_is_not_tls_loses_the_connection(how: str, first: str, records: ByHand) -> None:
     import errno
 
+    if how == "a reset" and sys.version_info < (3, 13):
+        pytest.skip("this Python's ssl takes a reset for an end")
     conn, other = records
     other.sock.sendall(other.of(wire(b"one", b"two")) + BROKEN[how](other.of(wire(b"three"))))
     if how == "a reset":

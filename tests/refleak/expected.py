@@ -23,15 +23,19 @@ class Interrupt(BaseException):
     """What the handler raises."""
 
 
-def _interrupt(*_: object) -> None:
-    raise Interrupt
-
-
 def broken_off(call: Callable[..., object], *args: Any) -> None:
     """The call waits, and an exception of a signal handler passes through it."""
-    before = signal.signal(signal.SIGALRM, _interrupt)
+    raised: list[bool] = []
+
+    def interrupt(*_: object) -> None:
+        if not raised:
+            raised.append(True)
+            raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, TICK)
+        # Again and again: a signal just before the system call that waits doesn't end it.
+        signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
         call(*args)
     except Interrupt:
         return

@@ -339,6 +339,10 @@ class End:
     def _api(self, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         return self.stage.api(call, *args, **named)
 
+    def is_used_by(self, call: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+        """Whether such a call is one of its connection."""
+        return getattr(call, "__self__", None) is self.conn or self._frames in args[:1]
+
     def _try(self, call: Callable[..., Any], *args: Any) -> tuple[Any, Exception | None]:
         """What the call gives, or raises; noted if it may not raise that."""
         try:
