@@ -21,12 +21,18 @@ from .decoding import Decoding
 from .memory import Memory
 from .parts import Case, Outcome, Part, Strays
 from .shim import Shim
+from .storm import Storm
 
 
 def parts() -> dict[str, Part]:
     """What there is to do."""
     shim, strays = Shim(), Strays()
-    return {"calls": Calls(shim, strays), "memory": Memory(shim, strays), "decoding": Decoding(strays)}
+    return {
+        "calls": Calls(shim, strays),
+        "memory": Memory(shim, strays),
+        "decoding": Decoding(strays),
+        "signals": Storm(shim, strays),
+    }
 
 
 def serve() -> None:
