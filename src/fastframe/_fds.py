@@ -99,7 +99,9 @@ class Passing:
     def settle(self) -> None:
         """Give the reader what a signal handler's exception has left here; close what came with a frame that has gone."""
         self._take()
-        if self._received and (not self._reader.buffered or self._reader.stats.frames != self._frames):
+        # Not while a whole frame waits: it may be theirs, parsed and counted by a call that a handler broke off.
+        reader = self._reader
+        if self._received and reader.needed and (not reader.buffered or reader.stats.frames != self._frames):
             self.drop()
 
     def drop(self) -> None:

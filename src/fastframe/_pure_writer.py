@@ -201,28 +201,20 @@ class FrameWriter(Guarded):
         try:
             del self._idle
         except AttributeError:
+            pass  # who uses it may be done when the iterable is
+        else:
+            self._last = (0, 0)
+            self._idle = True
+        # The iterable may use the same memory for its next payload: what isn't bytes is copied now.
+        items = [payload if type(payload) is bytes else memoryview(payload).tobytes() for payload in payloads]
+        try:
+            del self._idle
+        except AttributeError:
             raise self._taken() from None
         try:
             self._ready()
-            pieces: list[bytes | bytearray | memoryview] = []
-            small: list[bytes] = []
-            size = count = 0
-            for payload in payloads:
-                count += 1
-                for part in self._parts(payload):
-                    size += len(part)
-                    # The iterable may use the same memory for its next payload: what isn't bytes is copied now.
-                    part = part if type(part) is bytes else bytes(part)
-                    if len(part) < SMALL:
-                        small.append(part)
-                        continue
-                    if small:
-                        pieces.append(b"".join(small))
-                        small = []
-                    pieces.append(part)
-            if small:
-                pieces.append(b"".join(small))
-            return self._write([piece for piece in pieces if piece], size, count, False)
+            pieces, size = self._encoded(items)
+            return self._write(pieces, size, len(items), False)
         finally:
             self._idle = True
 
@@ -316,6 +308,25 @@ class FrameWriter(Guarded):
             if size <= limit and size >= adjustment:
                 return pack(size - adjustment), payload, b""
         return self._framing.parts(payload)
+
+    def _encoded(self, payloads: list[bytes]) -> tuple[list[bytes | bytearray | memoryview], int]:
+        """The frames of all payloads in few pieces, and their bytes."""
+        pieces: list[bytes | bytearray | memoryview] = []
+        small: list[bytes | memoryview] = []
+        size = 0
+        for payload in payloads:
+            for part in self._parts(payload):
+                size += len(part)
+                if len(part) < SMALL:
+                    small.append(part)
+                    continue
+                if small:
+                    pieces.append(b"".join(small))
+                    small = []
+                pieces.append(part)
+        if small:
+            pieces.append(b"".join(small))
+        return [piece for piece in pieces if piece], size
 
     def _write(self, pieces: list[bytes | bytearray | memoryview], size: int, count: int, single: bool) -> bool:
         """Take encoded frames, and send them if nothing is pending; an empty queue takes any `single` frame."""

@@ -23,6 +23,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--engine", choices=["cython", "pure"], help="only this engine; otherwise each that is there")
     parser.add_argument("--part", choices=["calls", "memory", "decoding", "signals"], help="only this part of it")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th case of all")
+    parser.add_argument("--case", type=int, metavar="NUMBER", help="only this case of each scenario")
     parser.add_argument("names", nargs="*", help="only these scenarios")
     return parser.parse_args()
 
@@ -66,7 +67,8 @@ def run(supervisor: Supervisor, given: argparse.Namespace) -> Count:
     try:
         for part, name, engine in todo:
             advance(f"{part} {name}, {engine}")
-            for event in supervisor.cases({"part": part, "engine": engine, "name": name, "every": given.every}):
+            task = {"part": part, "engine": engine, "name": name, "every": given.every, "only": given.case}
+            for event in supervisor.cases(task):
                 count.add(part, name, engine, event)
     finally:
         done()

@@ -19,7 +19,7 @@ class Count:
         self.calls += event["faults"]
         self.faults[part, name, engine][event["kind"]] += event["faults"] > 0
         for note in event["notes"]:
-            self.findings.append(f"{part} {name}, {engine}: {event['case']}: {note}")
+            self.findings.append(f"{part} {name}, {engine}, case {event['number']}: {event['case']}: {note}")
 
     @property
     def total(self) -> int:

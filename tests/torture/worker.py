@@ -1,8 +1,8 @@
 """The process in which faults happen. It reads tasks, a line of JSON each, and writes what it does, a line for each case.
 
 {}: {"engines", "parts"}, what there is; a part that can't be done has a reason instead of names.
-{"part", "engine", "name", "every", "start"}: of the cases every so many, from number `start` on. {"case", "number"}: the
-next one begins. {"case", "number", "kind", "faults", "notes"}: it is over. {"end"}: they all are.
+{"part", "engine", "name", "every", "only", "start"}: of the cases every so many, or a single one, from number `start` on.
+{"case", "number"}: the next one begins. {"case", "number", "kind", "faults", "notes"}: it is over. {"end"}: they all are.
 """
 
 import gc
@@ -59,11 +59,12 @@ def serve() -> None:
 
 
 def cases(
-    tortures: Part, part: str, engine: str, name: str, every: int, start: int
+    tortures: Part, part: str, engine: str, name: str, every: int, only: int | None, start: int
 ) -> Iterator[tuple[Case, int, Outcome | None]]:
     """Each case before it runs, without an outcome, and then with it."""
     engines.use(engine)
     for number, case in enumerate(tortures.cases(engine, name)):
-        if case is not None and number >= start and number % every == 0:
+        is_wanted = number % every == 0 if only is None else number == only
+        if case is not None and is_wanted and number >= start:
             yield case, number, None
             yield case, number, tortures.run(name, case)
