@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+PASSING = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.ENOTSOCK))
+"""What a call may answer that says nothing of the peer: it may be made again, or the descriptor is none any more."""
+
 
 class Channel:
     """Gives and takes bytes, without waiting where it can. It is called by one reader and one writer.

@@ -272,7 +272,7 @@ cdef class Decoder(_Stream):
             if not self.ended:
                 self.absorb(nothing, 0)
                 if self.trouble is None:
-                    self.out += self.finish()
+                    self.finish()
                 self.conclude(len(self.out) > 0)
             return self.hand()
         finally:

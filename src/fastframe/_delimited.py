@@ -107,7 +107,7 @@ class Delimiter(Framing):
             places = [at + len(mark) for mark in self._shortest if (at := data.find(mark, begin, stop)) >= 0]
             if places:
                 after = min(places)
-                return after, max(len(e) for e in self.ends if data.endswith(e, body, after))
+                return after, max([len(e) for e in self.ends if data.endswith(e, body, after)])
             if stop == end:
                 break
             begin, window = max(begin + 1, stop - self._longest + 1), max(2 * window, 2 * self._longest)

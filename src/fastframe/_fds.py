@@ -12,7 +12,9 @@ from array import array
 from collections import deque
 from itertools import starmap
 
-from ._transport import DONTWAIT
+from ._channel import PASSING
+from ._transport import DONTWAIT, lost
+from .errors import ConnectionLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ _PIECE = 64 * 1024
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 _CTRUNC = getattr(socket, "MSG_CTRUNC", 0)
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+_REFUSED = frozenset((errno.EINVAL, errno.EPERM, getattr(errno, "ETOOMANYREFS", errno.EINVAL)))
+"""What the system says of descriptors that it won't send, or not now."""
 
 
 def checked(fds: Iterable[int]) -> array[int]:
@@ -56,6 +61,7 @@ class Passing:
         self._frames = 0  # how many there were before the one they came with
         self._are_lost = False
         self._sent: deque[int] = deque()
+        self._error: ConnectionLost | None = None  # the reader doesn't know of it
 
     def send(self, frame: bytes, numbers: array[int]) -> int | None:
         """Send the frame's first bytes together with the descriptors: how many; None would have to wait."""
@@ -66,8 +72,12 @@ class Passing:
             return None
         try:
             self._sent.extend(starmap(self._sock.sendmsg, [([frame], message, DONTWAIT | _NOSIGNAL)]))
-        except (BlockingIOError, TimeoutError):
-            return None
+        except OSError as error:
+            if is_not_yet(error):
+                return None
+            if self._sent or error.errno in PASSING | _REFUSED:
+                raise
+            raise ConnectionLost(*lost(error)) from error
         return self._sent[0]
 
     @property
@@ -99,8 +109,10 @@ class Passing:
     def settle(self) -> None:
         """Give the reader what a signal handler's exception has left here; close what came with a frame that has gone."""
         self._take()
-        # Not while a whole frame waits: it may be theirs, parsed and counted by a call that a handler broke off.
         reader = self._reader
+        if self._error is not None and reader.needed:
+            raise self._error._again()
+        # Not while a whole frame waits: it may be theirs, parsed and counted by a call that a handler broke off.
         if self._received and reader.needed and (not reader.buffered or reader.stats.frames != self._frames):
             self.drop()
 
@@ -118,16 +130,21 @@ class Passing:
             needed = reader.needed
             if not needed:
                 return True
+            if self._error is not None:
+                raise self._error._again()
             if not self._transport.wait(False, 0):
                 return False
             space = socket.CMSG_SPACE(MOST * array("i").itemsize)
             asked = [(min(needed, _PIECE), space, DONTWAIT | _CLOEXEC)]
             try:
                 self._messages.extend(starmap(self._sock.recvmsg, asked))
-            except (BlockingIOError, TimeoutError):
-                return False
-            except OSError:
-                return True  # the reader meets it again, and says what it is
+            except OSError as error:
+                if is_not_yet(error):
+                    return False
+                if self._messages or error.errno in PASSING:
+                    raise
+                self._error = ConnectionLost(*lost(error))
+                raise self._error._again() from error
             if not self._messages[-1][0]:
                 return True
 
@@ -152,3 +169,8 @@ class Passing:
                 break
         if chunks:
             self._reader._push(chunks)
+
+
+def is_not_yet(error: OSError) -> bool:
+    """Whether a call would have had to wait: so says the system, or the socket object, whose own error has no number."""
+    return isinstance(error, BlockingIOError) or (isinstance(error, TimeoutError) and error.errno is None)

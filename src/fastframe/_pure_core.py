@@ -44,13 +44,14 @@ class Core(Parser):
             self._called()
             if self._raised and type(self._error) is not ConnectionClosed:
                 self._fail()
-            queue = deque((*self._part, *self._pieces())) if self._have else self._queue
+            queue = deque((*self._trimmed(), *self._pieces())) if self._have else self._queue
+            part: list[bytes | bytearray] = []
             if not self._raised:
                 self._error = None
             if self._have:
                 self._at = 0
             self._queue = queue
-            self._part = []
+            self._part = part
             self._have = self._seen = self._want = 0
             self._open = None
             self._frames_of, self._spans_of, self._plan, self._trailer, self._least, self._framing = plan
@@ -112,14 +113,14 @@ class Core(Parser):
             self._called()
             if self._raised and type(self._error) is not ConnectionClosed:
                 self._fail()
-            rest = b"".join((*self._part, *self._pieces()))
-            offset, queue = self._offset + len(rest), deque[bytes | bytearray]()
+            rest = b"".join((*(self._trimmed() if self._have else ()), *self._pieces()))
+            offset, queue, part = self._offset + len(rest), deque[bytes | bytearray](), list[bytes | bytearray]()
             if not self._raised:
                 self._error = None
             self._queue = queue
             self._at = 0
             self._offset = offset
-            self._part = []
+            self._part = part
             self._have = self._seen = self._want = 0
             self._open = None
             return rest
@@ -177,14 +178,15 @@ class Core(Parser):
             begins, ends, behind = (self._spans_of or self._spans)(data, pos, len(data), self._plan)
             starts += begins
             stops += ends
-            moved, count = behind - pos, len(begins)
+            moved = behind - pos
+            offset, size, count = self._offset + moved, self._bytes + moved, self._frames + len(begins)
+            out, spanned = list[bytes](), (data, starts, stops) if starts else None
             queue[0] = data
-            self._out = []
-            self._spanned = (data, starts, stops) if starts else None
+            self._out, self._spanned = out, spanned
             self._at = behind
-            self._offset += moved
-            self._bytes += moved
-            self._frames += count
+            self._offset = offset
+            self._bytes = size
+            self._frames = count
         try:
             self._run(ALL)
         except Exception as error:
@@ -192,12 +194,12 @@ class Core(Parser):
                 raise
         if self._error is not None and not starts and not self._out:
             self._fail()
+        out = []
         if self._out:
             made = _joined_batch([*map(data.__getitem__, map(slice, starts, stops)), *self._out])
         else:
             made = batch(data if starts else b"", starts, stops)
-        self._spanned = None
-        self._out = []
+        self._spanned, self._out = None, out
         return made
 
     def _spans(self, data: bytes, pos: int, end: int, plan: object) -> tuple[list[int], list[int], int]:

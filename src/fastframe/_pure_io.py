@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
 NOSIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 
-# These say nothing about the connection: the call may be tried again, or the descriptor is none any more.
-PASSING = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.ENOTSOCK))
-
 not_none: Callable[[Iterable[T | None]], Iterator[T]] = partial(filterfalse, partial(operator.is_, None))
 """What a channel gives or takes, as long as that isn't None; all in one C call, which no signal handler breaks up."""
 
@@ -132,7 +129,12 @@ def _asking(fd: int, for_write: bool, other: int = -1) -> Callable[[float], obje
 
 def is_ready(fd: int, for_write: bool) -> bool:
     """Whether the descriptor is ready now, or has an error."""
-    return bool(_asking(fd, for_write)(0))
+    try:
+        return bool(_asking(fd, for_write)(0))
+    except OSError as error:
+        if is_handlers(error, 2):
+            raise
+        return False  # what is wrong with poll says nothing of the descriptor: whoever waits for it meets it again
 
 
 def is_handlers(error: OSError, depth: int) -> bool:

@@ -129,7 +129,7 @@ class Parser(Guarded):
             end = len(data)
             if pos == end:
                 self._at = 0
-                queue.popleft()
+                del queue[0]
                 continue
             try:
                 found = (self._resume if self._have else self._begin)(data, pos, end, most)  # type: ignore[arg-type]
@@ -159,20 +159,20 @@ class Parser(Guarded):
         if most < 0 and self._frames_of is not None:
             frames, behind = self._frames_of(data, pos, end, self._plan)
             if frames:
-                moved, count = behind - pos, len(frames)
+                moved = behind - pos
+                offset, size, count = self._offset + moved, self._bytes + moved, self._frames + len(frames)
                 self._out += frames
                 self._at = behind
-                self._offset += moved
-                self._bytes += moved
-                self._frames += count
+                self._offset = offset
+                self._bytes = size
+                self._frames = count
                 if behind == end:
                     return True
                 pos = behind
         measured = self._framing._measure(data, pos, end)
         have = end - pos
         if isinstance(measured, int):
-            part = bytearray(data[pos:])
-            self._part = [part]
+            self._part = [bytearray(data[pos:])]
             self._want, self._seen = measured, have
             self._at, self._have = end, have
             return False
@@ -199,8 +199,8 @@ class Parser(Guarded):
         measured, have, there = self._open, self._have, end - pos
         if measured is None:
             return self._measure_on(data, pos, end, most)
-        need = measured[0] - have
-        part = self._part
+        need, held = measured[0] - have, have + there
+        part = self._trimmed()
         if need <= there:
             if most == PEEK:
                 if self._trailer:
@@ -218,45 +218,47 @@ class Parser(Guarded):
         else:
             piece = bytearray(piece)
             part += (piece,)
-        self._have = have + there
+        self._have = held
         self._at = end
         return False
 
     def _measure_on(self, data: bytes, pos: int, end: int, most: int) -> bool:
         """Go on with a frame whose size isn't known: the bytearray in `_part` grows."""
         have, there = self._have, end - pos
-        part = self._part[0]
+        part = self._trimmed()[0]
         assert type(part) is bytearray
         want = self._want - have
         # Measured whenever bytes came, even fewer than it asks for: a length is judged as soon as it is there.
         # And more than it asks for, so that a header without an end isn't measured byte by byte; but not all there
         # is: what lies behind this frame is better parsed where it is.
         take = min(there, max(want, have, _STEP))
-        try:
-            part += data[pos : pos + take]
-            measured = self._framing._measure(part, 0, have + take, self._seen)
-            known = not isinstance(measured, int)
-            if not isinstance(measured, int) and measured[0] <= have + take:
-                total, lo, hi, _ = measured
-                if self._trailer and not part.endswith(self._trailer, 0, total):
-                    raise self._framing._bad_trailer(bytes(part[:total]), self._offset)
-                if most == PEEK:
-                    del part[have:]
-                    self._peeked = hi - lo
-                    return True
-                self._deliver(bytes(memoryview(part)[lo:hi]), total, pos + total - have)
-                return True
-        except BaseException:
-            del part[have:]
-            raise
-        if known:
-            self._open = measured  # type: ignore[assignment]
-        else:
-            self._want = measured  # type: ignore[assignment]
-            self._seen = have + take
-        self._have = have + take
-        self._at = pos + take
-        return False
+        held, behind = have + take, pos + take
+        part += data[pos:behind]  # what of it isn't taken in the end, `_trimmed` cuts off
+        measured = self._framing._measure(part, 0, held, self._seen)
+        if isinstance(measured, int):
+            self._want = measured
+            self._seen = held
+            self._have = held
+            self._at = behind
+            return False
+        total, lo, hi, _ = measured
+        if total > held:
+            self._open, self._have, self._at = measured, held, behind
+            return False
+        if self._trailer and not part.endswith(self._trailer, 0, total):
+            raise self._framing._bad_trailer(bytes(part[:total]), self._offset)
+        if most == PEEK:
+            self._peeked = hi - lo
+            return True
+        self._deliver(bytes(memoryview(part)[lo:hi]), total, pos + total - have)
+        return True
+
+    def _trimmed(self) -> list[bytes | bytearray]:
+        """`_part`, without the bytes that an exception, or PEEK, has left in it."""
+        part = self._part
+        if self._open is None and self._have < len(part[0]):
+            del part[0][self._have :]  # type: ignore[union-attr]
+        return part
 
     def _joined(self, measured: Frame, last: bytes) -> bytes:
         """The payload of the frame that is `_part` and `last`."""
@@ -271,12 +273,14 @@ class Parser(Guarded):
 
     def _deliver(self, frame: bytes, total: int, at: int) -> None:
         """Put out a frame of `total` bytes; the first piece of the queue goes on at `at`."""
+        part: list[bytes | bytearray] = []
+        offset, size, count = self._offset + total, self._bytes + total, self._frames + 1
         self._out += (frame,)
         self._at = at
-        self._offset += total
-        self._bytes += total
-        self._frames += 1
-        self._part = []
+        self._offset = offset
+        self._bytes = size
+        self._frames = count
+        self._part = part
         self._have = self._seen = self._want = 0
         self._open = None
 
@@ -306,7 +310,7 @@ class Parser(Guarded):
     def _first(self) -> bytes:
         """The first bytes of the first undelivered frame, 8 at most."""
         first = b""
-        for piece in self._part:
+        for piece in self._trimmed() if self._have else ():
             first += piece[:8]
         at = self._at
         for piece in self._queue:
@@ -318,7 +322,7 @@ class Parser(Guarded):
 
     def _finish(self) -> None:
         """The stream ends here, and all is parsed: put out what the end makes of the rest, or set `_error`."""
-        framing, rest = self._framing, b"".join(self._part)
+        framing, rest = self._framing, b"".join(self._trimmed()) if self._have else b""
         try:
             frames = framing._finish(rest)
         except InvalidFrame as error:
@@ -328,13 +332,16 @@ class Parser(Guarded):
                 measured = self._open if self._open is not None else self._want
                 self._error = framing._truncated(rest, self._offset, measured)
                 return
-            size, count = len(rest), len(frames)
+            size, part = len(rest), list[bytes | bytearray]()
+            offset, taken, count = self._offset + size, self._bytes + (size if frames else 0), self._frames + len(frames)
             self._out += frames
-            self._offset += size
-            self._bytes += size if count else 0
-            self._frames += count
+            self._offset = offset
+            self._bytes = taken
+            self._frames = count
+            self._part = part
             self._ended = True
-            self._forget()
+            self._have = self._seen = self._want = 0
+            self._open = None
             return
         self._error = fault._located(self._offset, rest[:8])
 

@@ -6,10 +6,10 @@ import errno
 import operator
 import os
 
-from ._channel import Channel
+from ._channel import PASSING, Channel
 from ._pure_batch import batch
 from ._pure_core import Core
-from ._pure_io import DONTWAIT, PASSING, is_handlers, is_ready, not_none, opened
+from ._pure_io import DONTWAIT, is_handlers, is_ready, not_none, opened
 from ._pure_parser import ALL, LARGE, ONE, PEEK
 from .errors import ConnectionClosed, ConnectionLost
 from .framing import UntilEOF

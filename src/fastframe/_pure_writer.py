@@ -12,9 +12,9 @@ import os
 import select
 import stat
 
-from ._channel import Channel
+from ._channel import PASSING, Channel
 from ._pure_guard import Guarded
-from ._pure_io import DONTWAIT, NOSIGNAL, PASSING, is_handlers, is_ready, not_none, opened
+from ._pure_io import DONTWAIT, NOSIGNAL, is_handlers, is_ready, not_none, opened
 from ._pure_loops import STRUCTS
 from .errors import ConnectionLost, QueueFull
 from .framing import Framing, LengthField

@@ -259,10 +259,10 @@ cdef class FrameReader(_Stream):
 
     cdef int last(self) except -1:
         """Deliver what the end of the stream makes of what is left, and set the error that stands behind it."""
-        cdef list frames = self.finish()
+        closed = ConnectionClosed()
+        self.finish()
         self.conclude(False)
-        self._error = ConnectionClosed()
-        self.out = frames
+        self._error = closed
         return self.check()
 
     cdef int pull(self) except -2:

@@ -159,8 +159,6 @@ class Sending(Calls):
             while passing.send(frame, numbers) is None:
                 if not self._wait(True, deadline):
                     raise FrameTimeout("the frame can't be sent in time")
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise ConnectionLost(*lost(error)) from error
         finally:
             if passing.sent:
                 self._writer._resume(frame, passing.sent)

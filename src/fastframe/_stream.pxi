@@ -310,9 +310,10 @@ cdef class _Stream(_Queue):
         self.conclude(False)
         return frame
 
-    cdef list finish(self):
-        """The frames that the end of the stream makes of what is left; what is wrong with it goes to `trouble`."""
+    cdef int finish(self) except -1:
+        """Put out the frames that the end of the stream makes of what is left; what is wrong with it goes to `trouble`."""
         cdef bytes rest = self.raw()
+        cdef list frames
         framing = self.plan.framing
         try:
             frames = framing._finish(rest)
@@ -325,20 +326,19 @@ cdef class _Stream(_Queue):
                 measured = self.span.total
                 if self.known:
                     measured = (self.span.total, self.span.low, self.span.high, self.span.header)
-                raise framing._truncated(rest, self.offset, measured)
+                self.trouble = framing._truncated(rest, self.offset, measured)
+                return 0
         except InvalidFrame as error:
             self.trouble = error if error.offset is not None else error._located(self.offset, rest[:HINT])
-            return []
-        except BaseException as error:
-            self.trouble = error
-            return []
+            return 0
+        self.out = frames if self.out is None else self.out + frames
         self.drop()
         self.ended = True
         for _ in frames:
             self.frames += 1
             self.taken += len(rest)
         self.offset += len(rest)
-        return frames
+        return 0
 
     cdef int retire(self) except -1:
         """Take the memory that get_buffer lent back; what is still in use stays with its user."""

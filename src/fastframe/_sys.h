@@ -174,17 +174,23 @@ static inline int ff_wait(ff_fd fd, int for_write, int milliseconds, int other)
     return poll(entries, other < 0 ? 1 : 2, milliseconds);
 }
 
+/* Whether a call won't wait; if not, errno is EAGAIN or EINTR. What else may be wrong with poll says nothing of the
+ * descriptor: whoever waits for it meets it again. */
+static inline int ff_is_ready(ff_fd fd, int for_write)
+{
+    int ready = ff_wait(fd, for_write, 0, -1);
+    if (ready == 0 || (ready < 0 && errno != EINTR))
+        errno = EAGAIN;
+    return ready > 0;
+}
+
 static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, int may_wait, void *buffer, size_t size)
 {
     ff_count got;
-    int ready;
     (void)blocking;
     if (is_socket)
         return recv(fd, buffer, size, may_wait ? 0 : MSG_DONTWAIT);
-    ready = ff_wait(fd, 0, 0, -1);
-    if (ready == 0)
-        errno = EAGAIN;
-    got = ready > 0 ? read(fd, buffer, size) : -1;
+    got = ff_is_ready(fd, 0) ? read(fd, buffer, size) : -1;
     /* So Linux tells a terminal's master that its other side has been closed. */
     if (got < 0 && errno == EIO)
         return isatty(fd) ? 0 : (errno = EIO, -1);
@@ -208,7 +214,6 @@ static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, ff_part *
 {
     struct msghdr message;
     size_t portion;
-    int ready;
     (void)blocking;
     if (is_socket) {
         if (count == 1)
@@ -221,10 +226,7 @@ static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, ff_part *
     portion = ff_portion(fd);
     if (portion == 0)
         return writev(fd, parts, count);
-    ready = ff_wait(fd, 1, 0, -1);
-    if (ready == 0)
-        errno = EAGAIN;
-    if (ready <= 0)
+    if (!ff_is_ready(fd, 1))
         return -1;
     return write(fd, parts->iov_base, parts->iov_len < portion ? parts->iov_len : portion);
 }

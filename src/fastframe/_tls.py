@@ -296,8 +296,10 @@ class TLSTransport(SocketTransport):
         self._channel.ragged = self._ragged and not delivers_rest(framing)
 
     def close(self) -> None:
-        self._forget_number()
-        super().close()
+        try:
+            self._forget_number()
+        finally:
+            super().close()
 
     def release(self) -> Any:
         self._forget_number()

@@ -240,16 +240,25 @@ class Connection(Receiving, Sending):
         Discards what still comes until everything is acknowledged (where the system can tell), or the peer
         ends too, or `timeout` is over. Another thread's send is told by ConnectionClosed; what it has
         begun is finished. A second close does nothing.
+
+        OSError if the system's own close fails, as that of a file on a network may; it is closed nevertheless.
         """
-        self._gate.close(deadline_in(seconds(timeout)), self._settle)
-        self._drop_fds()
+        try:
+            self._gate.close(deadline_in(seconds(timeout)), self._settle)
+        finally:
+            self._drop_fds()
 
     def abort(self) -> None:
-        """Close at once and drop everything: what was sent too, unless it has arrived. A TCP peer sees a reset."""
+        """Close at once and drop everything: what was sent too, unless it has arrived. A TCP peer sees a reset.
+
+        OSError as by `close`.
+        """
         if not self._gate.closed and not self._gate.is_inherited:
             self._transport.reset()
-        self._gate.abort()
-        self._drop_fds()
+        try:
+            self._gate.abort()
+        finally:
+            self._drop_fds()
 
     def detach(self) -> Any:
         """Give the source back, open and as it was, and end this connection: what was wrapped, a pair as a tuple.

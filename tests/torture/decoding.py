@@ -82,7 +82,7 @@ class Decoding:
         for n in range(2 * len(CUTS)):
             self._is_over = False
             for k in range(MOST):
-                for times in (*TIMES, 0) if is_native else TIMES:
+                for times in (*TIMES[engine], 0) if is_native else TIMES[engine]:
                     yield None if self._is_over else Starvation(n, k, times)
 
     def run(self, name: str, case: Starvation) -> Outcome:

@@ -30,7 +30,7 @@ NAMES = {
     "readv": f"{READ} EOPNOTSUPP",
     "send": SEND,
     "sendto": SEND,
-    "sendmsg": SEND,
+    "sendmsg": f"{SEND} ETOOMANYREFS",
     "write": WRITE,
     "writev": f"{WRITE} EOPNOTSUPP",
     "poll": POLL,

@@ -11,6 +11,8 @@ import fastframe as ff
 from .errnos import ERRNOS
 
 RECEIVING = ("recv", "recvfrom", "recvmsg", "read", "readv")
+LIABLE = ("recv", "recvfrom", "read", "readv")
+"""Those whose answer our own code reads: recvmsg is called, and believed, by the socket module."""
 SENDING = ("send", "sendto", "sendmsg", "write", "writev")
 WAITING = ("poll", "ppoll")
 OPENING = ("socket", "connect", "getsockopt")
@@ -18,6 +20,9 @@ OPENING = ("socket", "connect", "getsockopt")
 
 PASSING = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.ENOTSOCK))
 """Errors that the documentation lets out as a plain OSError: nothing is lost, the call may be made again."""
+
+REFUSED = frozenset((errno.EINVAL, errno.EPERM, errno.ETOOMANYREFS))
+"""What Linux says of descriptors that it won't send, or not now."""
 
 ORDINARY = frozenset((errno.EINTR, errno.EAGAIN))
 """What nobody is told of."""
@@ -90,19 +95,29 @@ class Fault:
     def allows(self, error: Exception) -> bool:
         """Whether the documentation says that a call of a connection may raise this because of the fault."""
         if self.kind == "lie":
-            return isinstance(error, ff.FrameError | OSError | SystemError)
+            return isinstance(error, ff.FrameError | OSError | SystemError | ValueError)
         if isinstance(error, ff.ConnectionLost):
             return error.errno in CONSEQUENCES or error.errno == self.value
         if isinstance(error, ff.FrameError):
             return not isinstance(error, ff.ConcurrentUse | ff.QueueFull | ff.InvalidFrame)
         is_it = isinstance(error, OSError) and error.errno == self.value
-        return is_it and (error.errno in PASSING or self.call in WAITING)
+        refused = self.call == "sendmsg" and self.value in REFUSED
+        return is_it and (error.errno in PASSING or self.call in WAITING or refused)
+
+    @property
+    def is_of_close(self) -> bool:
+        """Whether it is the system's close that fails."""
+        return self.call == "close"
+
+    def allows_at_close(self, error: Exception) -> bool:
+        """Whether close() or abort() may raise this because of the fault."""
+        return self.is_of_close and isinstance(error, OSError) and error.errno == self.value
 
     def allows_no_connection(self, error: Exception) -> bool:
         """Whether connect() or wrap() may raise this because of the fault."""
         if self.call == "getsockopt" and isinstance(error, ValueError | TypeError):
             return True
-        if self.call in WAITING and self.value in PASSING:
+        if self.call in WAITING:
             return isinstance(error, OSError) and error.errno == self.value
         return self.call in OPENING and isinstance(error, OSError) and error.errno == self.value
 
@@ -123,7 +138,7 @@ def faults_of(call: str, k: int, lies: bool, blocks: bool) -> Iterator[Fault]:
         for size in SIZES:
             yield Fault(call, k, "short", size)
             yield Fault(call, k, "short", size, 0 if size >= 64 else 10 * MANY)
-        for size in LIES if lies and call in RECEIVING else ():
+        for size in LIES if lies and call in LIABLE else ():
             yield Fault(call, k, "lie", size)
     if call in WAITING:
         for events in EVENTS[:1] if blocks else EVENTS:

@@ -55,7 +55,7 @@ def memory() -> tuple[int, int, int]:
     return sys.getallocatedblocks(), used, _references()
 
 
-LEAST = 40
+LEAST = 100
 """So many times running something must be left behind before it is a leak and not a cache that still grows."""
 
 

@@ -179,6 +179,9 @@ def close_flushes(stage: Stage, kind: str) -> None:
     a, b = stage.pair(kind, FRAMING, room=ROOM)
     a.leave_queued(40_000)
     b.take()
+    if stage.fault is not None:
+        # The rest has to fit into the kernel's buffers, for nobody reads during the close.
+        a.top_up()
     b.send(*FEW)
     a.close(BRIEFLY)
     b.to_the_end()
@@ -279,7 +282,8 @@ def until_eof(stage: Stage) -> None:
 
 @scenario
 def until_eof_large(stage: Stage) -> None:
-    a, b = stage.pair("pair", ff.UntilEOF(), room=ROOM)
+    # A unix socket has no reset, which is what tells a frame that was cut off from a whole one.
+    a, b = stage.pair("tcp", ff.UntilEOF(), room=ROOM)
     a.send(200_000)
     b.send(300)
     stage.finish(a, b)

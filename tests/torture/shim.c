@@ -8,9 +8,11 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -405,6 +407,63 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
     REAL(setsockopt, int, int, int, int, const void *, socklen_t);
     PLAIN(SETSOCKOPT, is_marked(fd), real(fd, level, name, value, length));
+}
+
+/* A copy of a descriptor is marked as it is, or as little; its own bytes are counted. */
+static int copied(int from, int to)
+{
+    if (to >= 0 && to < DESCRIPTORS) {
+        int was = is_marked(to);
+        marked[to] = is_marked(from);
+        if (marked[to] && !was)
+            bytes[RECEIVED][to] = bytes[SENT][to] = 0;
+    }
+    return to;
+}
+
+int dup(int fd)
+{
+    REAL(dup, int, int);
+    return copied(fd, real(fd));
+}
+
+int dup2(int fd, int to)
+{
+    REAL(dup2, int, int, int);
+    return copied(fd, real(fd, to));
+}
+
+int dup3(int fd, int to, int flags)
+{
+    REAL(dup3, int, int, int, int);
+    return copied(fd, real(fd, to, flags));
+}
+
+/* Its third argument, if it has one, is an int or a pointer. */
+int fcntl(int fd, int command, ...)
+{
+    REAL(fcntl, int, int, int, ...);
+    va_list rest;
+    void *third;
+    va_start(rest, command);
+    third = va_arg(rest, void *);
+    va_end(rest);
+    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
+        return copied(fd, real(fd, command, third));
+    return real(fd, command, third);
+}
+
+int fcntl64(int fd, int command, ...)
+{
+    REAL(fcntl64, int, int, int, ...);
+    va_list rest;
+    void *third;
+    va_start(rest, command);
+    third = va_arg(rest, void *);
+    va_end(rest);
+    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
+        return copied(fd, real(fd, command, third));
+    return real(fd, command, third);
 }
 
 /* --- What _FORTIFY_SOURCE makes of some of these */

@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import io
 import multiprocessing
 import os
 import shutil
@@ -151,35 +152,45 @@ def buffered(room: int | None) -> Pair:
     )
 
 
-class Stream:
-    """A file object that shows no descriptor: it gives None where it would have to wait."""
+class Stream(io.RawIOBase):
+    """A raw file that shows no descriptor: it gives None where it would have to wait."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, for_write: bool) -> None:
         os.set_blocking(number, False)
-        self._number = number
+        self._number, self._for_write = number, for_write
 
-    def read(self, size: int) -> bytes | None:
+    def readable(self) -> bool:
+        return not self._for_write
+
+    def writable(self) -> bool:
+        return self._for_write
+
+    def readinto(self, buffer: Any) -> int | None:
         try:
-            return os.read(self._number, size)
+            data = os.read(self._number, len(buffer))
         except BlockingIOError:
             return None
+        buffer[: len(data)] = data
+        return len(data)
 
-    def write(self, data: bytes) -> int | None:
+    def write(self, data: Any) -> int | None:
         try:
             return os.write(self._number, data)
         except BlockingIOError:
             return None
 
     def close(self) -> None:
-        os.close(self._number)
+        if not self.closed:
+            super().close()
+            os.close(self._number)
 
 
 def streams(room: int | None) -> Pair:
     """Pairs of file objects without a descriptor."""
     first, another, second, other = pipes(room)
     return (
-        Source(Stream(first), Stream(another), first, another, passes=False),
-        Source(Stream(second), Stream(other), second, other, passes=False),
+        Source(Stream(first, False), Stream(another, True), first, another, passes=False),
+        Source(Stream(second, False), Stream(other, True), second, other, passes=False),
     )
 
 

@@ -223,7 +223,7 @@ class Stage:
             self.note(f"lost before a clean end: {how}")
         if not self.is_harmless or self.aborted:
             return
-        if sender.sending != ENDED:
+        if sender.sending != ENDED and not (self.fault and self.fault.is_of_close):
             self.note(f"sending didn't go on: {how}")
         if receiver.receiving not in (ENDED, CLOSED):
             self.note(f"receiving didn't go on: {how}")

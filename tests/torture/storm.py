@@ -44,7 +44,7 @@ class Gust:
     interval: float
     number: int
     kind = "gust"
-    is_passing = False
+    is_passing = is_of_close = False
     is_harmless = True
 
     @property
@@ -58,6 +58,9 @@ class Gust:
         """Whether a call may raise this."""
         expected = (ff.FrameTimeout, ff.SendInterrupted, ff.ConnectionClosed, Interrupted)
         return isinstance(error, expected)
+
+    def allows_at_close(self, error: Exception) -> bool:
+        return isinstance(error, Interrupted)
 
     def allows_no_connection(self, error: Exception) -> bool:
         return isinstance(error, Interrupted)
