@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections import deque
+from itertools import chain, starmap
 
 from ._channel import Channel
 from ._engine import wait
-from ._transport import Transport, look_again, lost
+from ._transport import Owned, Transport, look_again, lost
 from .errors import ConnectionLost
 
 TYPE_CHECKING = False
@@ -109,6 +111,7 @@ class End:
         self.given = given
         self._for_write = for_write
         self.number = -1
+        self._still_open = iter((given,))
         if isinstance(given, int):
             self.number = given
         elif not _is_file(given) or _is_plain(given):
@@ -126,9 +129,9 @@ class End:
         return _read_ahead(self.given, raw)
 
     def close(self) -> None:
-        """Give back the descriptor, or whatever it is."""
+        """Give back the descriptor, or whatever it is; nothing twice."""
         if isinstance(self.given, int):
-            os.close(self.given)
+            deque(map(os.close, self._still_open), 0)
         elif hasattr(self.given, "close"):
             try:
                 self.given.close()
@@ -184,7 +187,7 @@ class DescriptorTransport(Transport):
             self.sending = writing.engine
         self._half_closed = False
         # Nothing but a second descriptor wakes those who wait for a pipe.
-        self._alarm = os.pipe()
+        self._alarm = Owned(chain.from_iterable(starmap(os.pipe, ((),))))
 
     def fileno(self) -> int:
         reading, writing = self._ends
@@ -205,7 +208,7 @@ class DescriptorTransport(Transport):
         end = self._ends[for_write]
         if end is None or end.number < 0:
             return look_again(timeout, _LOOK)
-        return wait(end.number, for_write, timeout, self._alarm[0])
+        return wait(end.number, for_write, timeout, self._alarm.numbers[0])
 
     def linger(self, for_write: bool, timeout: float) -> None:
         end = self._ends[for_write]
@@ -216,7 +219,7 @@ class DescriptorTransport(Transport):
 
     def wake(self, how: int) -> None:
         try:
-            os.write(self._alarm[1], b"!")
+            os.write(self._alarm.numbers[1], b"!")
         except OSError:
             pass  # closed already
 
@@ -226,21 +229,20 @@ class DescriptorTransport(Transport):
             return super().half_close()
         if writing is None:
             raise ValueError("nothing can be sent: the source isn't open for that")
-        if not self._half_closed:
-            self._half_closed = True
-            writing.close()
+        writing.close()
+        self._half_closed = True
         return True
 
     def forked(self) -> None:
         # An alarm is for one process: its byte is never taken out.
-        for new, old in zip(os.pipe(), self._alarm, strict=True):
+        for new, old in zip(os.pipe(), self._alarm.numbers, strict=True):
             os.dup2(new, old, inheritable=False)
             os.close(new)
 
     def close(self) -> None:
         reading, writing = self._ends
         try:
-            if writing is not None and not self._half_closed:
+            if writing is not None:
                 writing.close()
         finally:
             try:
@@ -256,5 +258,4 @@ class DescriptorTransport(Transport):
         return (self.source[0], None) if isinstance(self.source, tuple) else None
 
     def _silence(self) -> None:
-        for number in self._alarm:
-            os.close(number)
+        self._alarm.close()

@@ -4,7 +4,7 @@ So a descriptor's number is never used after it was given back, whatever threads
 signal handlers do. An exception of a signal handler may come up behind any call: so
 nothing is taken by a call whose result has yet to be noted. The receiver's place is taken by
 deleting a slot, which is one bytecode and fails for the second; the sender's lock notes its
-owner itself, and giving it back is a single call.
+owner itself, and giving it back is a single call, in line: the first step of a function is such a place too.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ class Gate:
     def close(self, deadline: float | None, settle: Callable[[float | None], None]) -> None:
         """Let nobody in any more, `settle(deadline)` as the one who sends, unless another takes too long, and close."""
         if self.closed:
-            self._leave_to_others()
+            self._leave_again()
             return
         self.closed = True
-        if self.receiving and self._transport.can_wake_first:
-            self._transport.wake(socket.SHUT_RD)
         try:
+            if self.receiving and self._transport.can_wake_first:
+                self._transport.wake(socket.SHUT_RD)
             # Below a send of this very thread, in a signal handler, there is nothing to wait for.
             if not self.is_ours():
                 self._as_last_sender(deadline, settle)
@@ -124,7 +124,7 @@ class Gate:
     def abort(self) -> None:
         """Let nobody in any more, and close."""
         if self.closed:
-            self._leave_to_others()
+            self._leave_again()
             return
         self.closed = True
         # The peer mustn't take it for a normal end, so only a sender that waits has sending shut down.
@@ -139,15 +139,20 @@ class Gate:
         except AttributeError:
             raise ConcurrentUse from None
         try:
-            if self.is_ours() or not self.sending.acquire(False):
+            if self.is_ours():
                 raise ConcurrentUse
             try:
+                if not self.sending.acquire(False):
+                    raise ConcurrentUse
                 self.open()
                 check()
                 self.closed = True
                 return self._transport.release()
             finally:
-                self.sending.release()
+                try:
+                    self.sending.release()
+                except RuntimeError:
+                    pass  # not taken
         finally:
             self.place = True
 
@@ -168,21 +173,28 @@ class Gate:
         if self.is_ours():
             return
         # Whoever leaves in between and finds the lock taken is seen by the next look at the flag.
-        while not self.receiving and self.sending.acquire(False):
+        while not self.receiving:
             try:
+                if not self.sending.acquire(False):
+                    return
                 if not self.receiving:
                     if not self._gone:
-                        self._gone = True
                         self._transport.close()
+                        self._gone = True
                     return
             finally:
-                self.sending.release()
+                try:
+                    self.sending.release()
+                except RuntimeError:
+                    pass  # not taken
 
-    def _leave_to_others(self) -> None:
-        """Give back the descriptor of a connection that another process goes on with."""
+    def _leave_again(self) -> None:
+        """Give back what another process goes on with, or what a close has left that an exception broke off."""
         if self._foreign:
             self._foreign = False
             self._transport.close()
+        elif self.over:
+            self.leave()
 
     def _as_last_sender(self, deadline: float | None, settle: Callable[[float | None], None]) -> None:
         try:
@@ -192,17 +204,27 @@ class Gate:
             try:
                 self.sending.release()
             except RuntimeError:
-                pass
+                pass  # not taken
 
     def _wake(self, how: int) -> None:
         """Make those return who still wait inside, in another thread or in this one below a signal handler."""
-        if self.is_ours() or not self.sending.acquire(False):
+        if self._is_sending():
             how = socket.SHUT_RDWR
-        else:
-            self.sending.release()
-            if not self.receiving:
-                return
+        elif not self.receiving:
+            return
         self._transport.wake(how)
+
+    def _is_sending(self) -> bool:
+        """Whether anybody sends, this thread included."""
+        if self.is_ours():
+            return True
+        try:
+            return not self.sending.acquire(False)
+        finally:
+            try:
+                self.sending.release()
+            except RuntimeError:
+                pass  # not taken
 
     def _wait_for_sender(self, deadline: float | None) -> bool:
         left = remaining(deadline)

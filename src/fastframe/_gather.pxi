@@ -31,7 +31,7 @@ cdef class _Gather:
     cdef Py_ssize_t stop
     cdef ff_part parts[PARTS]
     cdef int count
-    cdef list owners
+    cdef list owners  # of the parts; as long as they can be many, so that no memory is wanting once some are sent
     cdef bint begun
     cdef bint blocked
     cdef bint refused
@@ -54,7 +54,7 @@ cdef class _Gather:
         else:
             self.close_piece()
             ff_part_set(&self.parts[self.count], PyBytes_AS_STRING(body), size)
-            self.owners.append(body)
+            self.owners[self.count] = body
             self.count += 1
         if not encoded and layout.trailer_size:
             out = memory(self.block) + self.stop
@@ -65,7 +65,7 @@ cdef class _Gather:
     cdef int close_piece(self) except -1:
         if self.stop > self.start:
             ff_part_set(&self.parts[self.count], memory(self.block) + self.start, self.stop - self.start)
-            self.owners.append(None)
+            self.owners[self.count] = None
             self.count += 1
             self.start = self.stop
         return 0
@@ -88,8 +88,7 @@ cdef class _Gather:
                 self.refused = not self.begun or self.writer._error is not None
             self.blocked = left > 0
         if left and not self.refused:
-            self.writer.queue_rest(rest, left, self.owners)
+            self.writer.queue_rest(rest, left, self.owners, self.count - left)
         self.count = 0
         self.start = self.stop = 0
-        self.owners = []
         return 0

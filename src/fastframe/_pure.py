@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 
-from ._pure_batch import FrameBatch
+from ._pure_batch import FrameBatch, batch
 from ._pure_core import Core
 from ._pure_io import wait
 from ._pure_parser import ALL, LARGE, ONE, immutable
@@ -78,7 +78,8 @@ class Decoder(Core):
             raise self._taken() from None
         try:
             self._take(data)
-            return self._hand_batch()
+            made = self._hand_batch()
+            return batch(b"", [], []) if made is None else made
         finally:
             self._idle = True
 

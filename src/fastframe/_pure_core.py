@@ -161,8 +161,8 @@ class Core(Parser):
             self._fail()
         return None
 
-    def _hand_batch(self) -> FrameBatch:
-        """Parse all that is queued, and give the frames as a batch; or raise the error that is there instead."""
+    def _hand_batch(self) -> FrameBatch | None:
+        """Parse all that is queued, and give the frames as a batch, None without any; or raise the error that is there."""
         data, starts, stops = b"", [], []
         queue = self._queue
         if self._have and len(queue) == 1 and not self._out:
@@ -180,9 +180,9 @@ class Core(Parser):
             stops += ends
             moved = behind - pos
             offset, size, count = self._offset + moved, self._bytes + moved, self._frames + len(begins)
-            out, spanned = list[bytes](), (data, starts, stops) if starts else None
+            none, spanned = list[bytes](), (data, starts, stops) if starts else None
             queue[0] = data
-            self._out, self._spanned = out, spanned
+            self._out, self._spanned = none, spanned
             self._at = behind
             self._offset = offset
             self._bytes = size
@@ -194,11 +194,13 @@ class Core(Parser):
                 raise
         if self._error is not None and not starts and not self._out:
             self._fail()
-        out = []
+        out: list[bytes] = []
+        if not starts and not self._out:
+            return None
         if self._out:
             made = _joined_batch([*map(data.__getitem__, map(slice, starts, stops)), *self._out])
         else:
-            made = batch(data if starts else b"", starts, stops)
+            made = batch(data, starts, stops)
         self._spanned, self._out = None, out
         return made
 

@@ -333,7 +333,11 @@ class Parser(Guarded):
                 self._error = framing._truncated(rest, self._offset, measured)
                 return
             size, part = len(rest), list[bytes | bytearray]()
-            offset, taken, count = self._offset + size, self._bytes + (size if frames else 0), self._frames + len(frames)
+            offset, taken, count = (
+                self._offset + size,
+                self._bytes + (size if frames else 0),
+                self._frames + len(frames),
+            )
             self._out += frames
             self._offset = offset
             self._bytes = taken

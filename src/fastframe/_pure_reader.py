@@ -93,20 +93,18 @@ class FrameReader(Core):
 
     def read_batch(self) -> FrameBatch:
         """As `read`; the frames come as a batch that hasn't made objects of them. An empty one would have to wait."""
+        made = self._read_batch()
+        return batch(b"", [], []) if made is None else made
+
+    def _read_batch(self) -> FrameBatch | None:
+        """As `read_batch`; None would have to wait."""
         try:
             del self._idle
         except AttributeError:
             raise self._taken() from None
         try:
             self._check()
-            if not self._readahead:
-                self._fill(ONE)
-                frame = self._hand_one()
-                return batch(frame or b"", [] if frame is None else [0], [] if frame is None else [len(frame)])
-            made = self._hand_batch()
-            while not made and self._pull():
-                made = self._hand_batch()
-            return made
+            return self._next_batch() if self._readahead else self._single_batch()
         finally:
             self._idle = True
 
@@ -134,14 +132,7 @@ class FrameReader(Core):
         except AttributeError:
             raise self._taken() from None
         try:
-            while self._error is None and not self._out and self._spanned is None and not self._run(PEEK):
-                if not self._pull():
-                    return None
-            if self._spanned is not None:
-                return self._spanned[2][0] - self._spanned[1][0]
-            if self._out:
-                return len(self._out[0])
-            return -1 if self._error is not None else self._peeked
+            return self._looked()
         finally:
             self._idle = True
 
@@ -153,13 +144,47 @@ class FrameReader(Core):
             raise self._taken() from None
         try:
             self._check()
-            queue = self._queue
-            while chunks:
-                for piece in iter(chunks.popleft, None):
-                    queue += (piece,)
-                    break
+            self._keep_all(chunks)
         finally:
             self._idle = True
+
+    # What is called while the object is taken. Loops have to be here, not in the `try` of the methods above: CPython 3.13
+    # leaves some of their jumps out of it, and a signal handler that raises there would leave the object taken.
+
+    def _next_batch(self) -> FrameBatch | None:
+        while True:
+            for made in iter(self._hand_batch, None):
+                return made
+            if not self._pull():
+                return None
+
+    def _single_batch(self) -> FrameBatch | None:
+        self._fill(ONE)
+        out = self._out
+        if out:
+            made = batch(out[0], [0], [len(out[0])])
+            del out[0]
+            return made
+        if self._error is not None:
+            self._fail()
+        return None
+
+    def _looked(self) -> int | None:
+        while self._error is None and not self._out and self._spanned is None and not self._run(PEEK):
+            if not self._pull():
+                return None
+        if self._spanned is not None:
+            return self._spanned[2][0] - self._spanned[1][0]
+        if self._out:
+            return len(self._out[0])
+        return -1 if self._error is not None else self._peeked
+
+    def _keep_all(self, chunks: deque[bytes]) -> None:
+        queue = self._queue
+        while chunks:
+            for piece in iter(chunks.popleft, None):
+                queue += (piece,)
+                break
 
     def _fill(self, most: int) -> None:
         """Parse what is held; receive while that gives no frame."""

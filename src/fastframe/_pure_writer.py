@@ -152,7 +152,7 @@ class FrameWriter(Guarded):
     @property
     def pending(self) -> int:
         """Bytes that the kernel hasn't taken yet."""
-        return self._pending
+        return self._pending - sum(self._sent)
 
     @property
     def writable(self) -> bool:
@@ -189,7 +189,8 @@ class FrameWriter(Guarded):
             size = len(head) + len(body) + len(tail)
             if size < SMALL:
                 return self._write([b"".join((head, body, tail))] if size else [], size, 1, True)
-            return self._write([part for part in (head, body, tail) if len(part)], size, 1, True)
+            # No comprehension with an `if`: CPython 3.13 leaves its jump out of the `try`, and a signal handler may raise there.
+            return self._write(list(filter(len, (head, body, tail))), size, 1, True)
         finally:
             self._idle = True
 

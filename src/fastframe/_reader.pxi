@@ -176,6 +176,11 @@ cdef class FrameReader(_Stream):
         finally:
             self.busy = False
 
+    def _read_batch(self):
+        """As `read_batch`; None would have to wait."""
+        cdef FrameBatch batch = self.read_batch()
+        return batch if batch.count else None
+
     def read_one(self):
         """The next frame; only this one is parsed. None would have to wait."""
         return self.one()

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_SINGLE = (bytes, int)
-"""What is an answer even if it is empty, or 0. An empty list or batch would have to wait."""
-
 
 class Receiving(Calls):
     """Frames come in."""
@@ -57,21 +54,26 @@ class Receiving(Calls):
 
     def recv_many(self, timeout: float | None = OWN) -> list[bytes]:
         """All frames that are there, at least one. (With readahead=False: one.)"""
-        return self._receive(self._reader.read, timeout)
+        return self._receive(self._reader.read, timeout, [])
 
     def recv_batch(self, timeout: float | None = OWN) -> FrameBatch:
         """All frames that are there, at least one, as a FrameBatch."""
-        return self._receive(self._reader.read_batch, timeout)
+        return self._receive(self._reader._read_batch, timeout)
 
     def recv_into(self, buffer: Buffer, timeout: float | None = OWN) -> int:
         """Put the next frame at the start of a writable buffer: how many bytes it has.
 
         ValueError if it has more than the buffer; it is still the next one then.
         """
-        with memoryview(buffer) as given, given.cast("B") as view:
+        view = memoryview(buffer).cast("B")
+        try:
             if view.readonly:
                 raise TypeError("the buffer must be writable")
+            # Nothing comes behind it: a signal handler's exception would lose the frame that is in the buffer by then.
             return self._receive(partial(self._into, view), timeout)
+        except BaseException:
+            view.release()
+            raise
 
     def recv_fds(self, timeout: float | None = OWN) -> tuple[bytes, list[int]]:
         """The next frame, and the descriptors that were sent with it, which are the caller's to close.
@@ -132,8 +134,8 @@ class Receiving(Calls):
         """What looks for the next frame: how many bytes it has, None if it would have to wait."""
         raise NotImplementedError
 
-    def _receive(self, read: Callable[[], T | None], timeout: float | None) -> T:
-        """What `read` gives, once it gives something, as the only one who receives."""
+    def _receive(self, read: Callable[[], T | None], timeout: float | None, nothing: T | None = None) -> T:
+        """What `read` gives, once it gives something, as the only one who receives. It gives `nothing` if it would wait."""
         gate = self._gate
         deadline = OWN if timeout is OWN else self._until(timeout)
         try:
@@ -148,11 +150,9 @@ class Receiving(Calls):
                 self._passing.settle()
             # A signal handler may raise behind any call, and what the call gave would be lost. Not so in a for
             # loop: nothing comes between the iterator's step and the return, nor in the frames that return it.
-            for got in iter(read, None):
-                if got or type(got) in _SINGLE:
-                    return got
-                break
-            return self._receive_later(read, deadline)
+            for got in iter(read, nothing):
+                return got  # type: ignore[return-value]
+            return self._receive_later(read, deadline, nothing)
         except FrameError:
             gate.check()
             raise
@@ -161,7 +161,7 @@ class Receiving(Calls):
             if gate.over:
                 gate.leave()
 
-    def _receive_later(self, read: Callable[[], T | None], deadline: float | None) -> T:
+    def _receive_later(self, read: Callable[[], T | None], deadline: float | None, nothing: T | None = None) -> T:
         if deadline is OWN:
             deadline = self._until(OWN)
         while True:
@@ -173,10 +173,8 @@ class Receiving(Calls):
                 if self._watch.until(self._reader, self._writer) == until:
                     raise self._watch.why(self._reader)
                 continue  # another thread has sent in the meantime, or the time was changed
-            for got in iter(read, None):
-                if got or type(got) in _SINGLE:
-                    return got
-                break
+            for got in iter(read, nothing):
+                return got  # type: ignore[return-value]
 
     def _into(self, view: memoryview) -> int | None:
         reader = self._reader

@@ -156,13 +156,16 @@ class Sending(Calls):
         if not self._writer.flush() and not self._drain(deadline):
             raise FrameTimeout("the frame can't be sent in time")
         try:
-            while passing.send(frame, numbers) is None:
-                if not self._wait(True, deadline):
-                    raise FrameTimeout("the frame can't be sent in time")
+            self._pass(deadline, passing, frame, numbers)
         finally:
             if passing.sent:
                 self._writer._resume(frame, passing.sent)
         self._flush(deadline)
+
+    def _pass(self, deadline: float | None, passing: Passing, frame: bytes, numbers: array[int]) -> None:
+        while passing.send(frame, numbers) is None:
+            if not self._wait(True, deadline):
+                raise FrameTimeout("the frame can't be sent in time")
 
     def _undo(self) -> None:
         """Take back what a call has queued that an exception ends."""
@@ -198,11 +201,14 @@ class Sending(Calls):
             return
         self._flush(deadline)
         try:
-            while not self._transport.half_close():
-                if not self._wait(True, deadline):
-                    raise FrameTimeout("the end can't be sent in time")
+            self._half_close(deadline)
         except OSError as error:
             if isinstance(error, FrameError) or error.errno in (errno.EMFILE, errno.ENFILE):
                 raise
             raise ConnectionLost(*lost(error)) from error
         self._half_closed = True
+
+    def _half_close(self, deadline: float | None) -> None:
+        while not self._transport.half_close():
+            if not self._wait(True, deadline):
+                raise FrameTimeout("the end can't be sent in time")

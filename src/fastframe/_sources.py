@@ -29,7 +29,12 @@ def transport_of(source: Any, writer: Any = None) -> Transport:
     _check(source)
     number = _descriptor_of(source)
     if number is not None and _is_sockets(number):
-        return _of_socket(_same(number), source)
+        sock = _same(number)
+        try:
+            return _of_socket(sock, source)
+        except BaseException:
+            sock.detach()
+            raise
     readable, writable = modes(source)
     if not (readable or writable):
         raise ValueError("the source can be neither read nor written")
@@ -40,8 +45,6 @@ def transport_of(source: Any, writer: Any = None) -> Transport:
 
 def _of_socket(sock: Any, source: Any = None) -> SocketTransport:
     if sock.type != socket.SOCK_STREAM:
-        if source is not None:
-            sock.detach()
         raise TypeError(f"only stream sockets can be wrapped, not {sock.type!r}")
     if sock.fileno() < 0:
         raise ValueError("the socket is closed")
@@ -116,6 +119,10 @@ def _same(number: int) -> socket.socket:
     """A socket object for a descriptor, which stays as blocking as it is."""
     blocking = os.get_blocking(number)
     sock = socket.socket(fileno=number)
-    if os.get_blocking(number) != blocking:
-        os.set_blocking(number, blocking)
+    try:
+        if os.get_blocking(number) != blocking:
+            os.set_blocking(number, blocking)
+    except BaseException:
+        sock.detach()
+        raise
     return sock

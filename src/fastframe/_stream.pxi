@@ -311,7 +311,7 @@ cdef class _Stream(_Queue):
         return frame
 
     cdef int finish(self) except -1:
-        """Put out the frames that the end of the stream makes of what is left; what is wrong with it goes to `trouble`."""
+        """Put out the frames that the end of the stream makes of what is left; what is wrong goes to `trouble`."""
         cdef bytes rest = self.raw()
         cdef list frames
         framing = self.plan.framing

@@ -17,7 +17,7 @@ from ._channel import Channel
 from ._closing import delivers_rest
 from ._deadline import remaining
 from ._engine import wait
-from ._transport import DONTWAIT, SocketTransport, lost
+from ._transport import DONTWAIT, Owned, SocketTransport, lost
 from .errors import ConnectionLost, FrameError, FrameTimeout
 
 TYPE_CHECKING = False
@@ -149,15 +149,14 @@ class TLSChannel(Channel):
             with ours, other:
                 ours.setblocking(False)
                 other.setblocking(False)
-                kept = os.dup(number)
+                kept = Owned(map(os.dup, (number,)))
                 try:
-                    while size := self._tls.pending():
-                        self.ahead += self._call(self._tls.read, size)
+                    self._read_ahead()
                     os.dup2(ours.fileno(), number, inheritable)
                     try:
                         self._end()
                     finally:
-                        os.dup2(kept, number, inheritable)
+                        os.dup2(kept.numbers[0], number, inheritable)
                     return other.recv(_NOTIFY_BYTES)
                 except BlockingIOError:
                     return b""  # TLS had failed before
@@ -165,7 +164,11 @@ class TLSChannel(Channel):
                     self._broken = [True, True]
                     raise
                 finally:
-                    os.close(kept)
+                    kept.close()
+
+    def _read_ahead(self) -> None:
+        while size := self._tls.pending():
+            self.ahead += self._call(self._tls.read, size)
 
     def _shake(self) -> bool:
         """Whether the handshake is over, which may not even have begun."""
@@ -237,9 +240,6 @@ class TLSTransport(SocketTransport):
         if getattr(sock, "_sslobj", sock) is None:
             raise ValueError("the SSLSocket isn't connected, or has been unwrapped")
         super().__init__(sock)
-        # What is waited for: close_notify puts another socket behind the number for a moment, and who begins to wait
-        # just then would wait for that one.
-        self._number = sock.fileno() if os.name == "nt" else os.dup(sock.fileno())
         # The SSLSocket's own methods speak TLS, or end it: these are for what is below.
         plain: Any = super(ssl.SSLSocket, sock)
         self._shutdown, self._receive, self._send = plain.shutdown, plain.recv, plain.send
@@ -250,6 +250,10 @@ class TLSTransport(SocketTransport):
         self._notify: bytes | None = None
         self.receiving = self.sending = self._channel
         self.may_wait = False
+        # What is waited for: close_notify puts another socket behind the number for a moment, and who begins to wait
+        # just then would wait for that one.
+        self._copy = Owned(map(os.dup, () if os.name == "nt" else (sock.fileno(),)))
+        self._number = sock.fileno() if os.name == "nt" else self._copy.numbers[0]
         tls.suppress_ragged_eofs = False
         sock.setblocking(False)
 
@@ -297,16 +301,12 @@ class TLSTransport(SocketTransport):
 
     def close(self) -> None:
         try:
-            self._forget_number()
+            self._copy.close()
         finally:
             super().close()
 
     def release(self) -> Any:
-        self._forget_number()
+        self._copy.close()
         self._tls.suppress_ragged_eofs = self._ragged
         self._tls.settimeout(self.timeout)
         return super().release()
-
-    def _forget_number(self) -> None:
-        if os.name != "nt":
-            os.close(self._number)

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import sys
+from collections import deque
 from time import sleep
 
 from ._engine import wait
@@ -18,7 +19,7 @@ from .stats import Stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
     from .framing import Framing
@@ -109,7 +110,10 @@ class Transport:
         """Make the close a reset, if there is such a thing, which drops what isn't delivered yet."""
 
     def close(self) -> None:
-        """Give the descriptors back to the system, and say nothing to the peer."""
+        """Give the descriptors back to the system, and say nothing to the peer.
+
+        It may be called again: what an exception broke off is done then, and nothing twice.
+        """
         raise NotImplementedError
 
     def release(self) -> Any:
@@ -139,6 +143,10 @@ class SocketTransport(Transport):
         self._woken = False
         self._shutdown: Callable[[int], None] = sock.shutdown
         self._receive: Callable[[int, int], bytes] = sock.recv
+        # The socket's own close is several steps of Python, which a signal handler may break off.
+        self._close: Callable[[], None] = (
+            super(socket.socket, sock).close if isinstance(sock, socket.socket) else sock.close
+        )
         no_delay(sock)
 
     def fileno(self) -> int:
@@ -207,6 +215,7 @@ class SocketTransport(Transport):
 
     def close(self) -> None:
         if self.source is self.sock or isinstance(self.source, int):
+            self._close()
             self.sock.close()
         else:
             self.sock.detach()
@@ -271,6 +280,26 @@ class Absent:
             raise ValueError(f"nothing can be {self._lacking}: the source isn't open for that")
 
         return refuse
+
+
+class Owned:
+    """Descriptors that were opened here. They are closed once, at the latest when nobody refers to them any more.
+
+    opened: gives them, and opens them as it does. One C call takes them all, and another closes them: no signal handler
+    comes between.
+    """
+
+    def __init__(self, opened: Iterable[int]) -> None:
+        self.numbers: list[int] = []
+        self._still_open = iter(self.numbers)
+        self.numbers.extend(opened)
+
+    def close(self) -> None:
+        """Close those that aren't closed yet."""
+        deque(map(os.close, self._still_open), 0)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def look_again(timeout: float | None, seconds: float) -> bool:

@@ -308,12 +308,12 @@ cdef class FrameWriter:
             except BaseException:
                 if self._error is None and size_of(parts, left) < total:
                     self.accept(total, frames)
-                    self.queue_rest(parts, left, owners)
+                    self.queue_rest(parts, left, owners, count - left)
                 raise
         self.accept(total, frames)
         if sent == total:
             return self.held == 0
-        self.queue_rest(parts, left, owners)
+        self.queue_rest(parts, left, owners, count - left)
         return False
 
     cdef Py_ssize_t transmit(self, ff_part **parts, int *count) except -1:
@@ -376,17 +376,20 @@ cdef class FrameWriter:
         self.gone = self.skip = self.last = 0
         self.hold(-self.held)
 
-    cdef int queue_rest(self, ff_part *parts, int count, list owners) except -1:
+    cdef int queue_rest(self, ff_part *parts, int count, list owners, int first) except -1:
         """Queue what is left of the parts; without the memory for it the connection is lost."""
         try:
-            return self.queue_parts(parts, count, owners)
+            return self.queue_parts(parts, count, owners, first)
         except MemoryError:
             self.end(OUT_OF_MEMORY)
             raise
 
-    cdef int queue_parts(self, ff_part *parts, int count, list owners) except -1:
-        """Queue the parts that `bytes` objects own by reference, copies of the others, small ones side by side."""
-        cdef Py_ssize_t size, first = len(owners) - count
+    cdef int queue_parts(self, ff_part *parts, int count, list owners, int first) except -1:
+        """Queue the parts that `bytes` objects own by reference, copies of the others, small ones side by side.
+
+        owners: None or the object for each part; that of the first is at `first`.
+        """
+        cdef Py_ssize_t size
         cdef int i
         for i in range(count):
             size = ff_part_size(&parts[i])
@@ -475,7 +478,7 @@ cdef class FrameWriter:
         self.admit(total, False)
         gather.writer = self
         gather.block = new_block(POOLED_SIZE)
-        gather.owners = []
+        gather.owners = [None] * min(PARTS, 2 * len(items) + 4)
         gather.blocked = self.held > 0
         for body in items:
             gather.add(body, encoded)

@@ -228,11 +228,12 @@ class Connection(Receiving, Sending):
             self._find_patience()
             if ahead := transport.take_over():
                 self._reader._push(deque([ahead]))
+            gate = Gate(transport)
+            tell(self)
         except BaseException:
             transport.release()
             raise
-        self._gate = Gate(transport)
-        tell(self)
+        self._gate = gate
 
     def close(self, timeout: float | None = CLOSE_TIMEOUT) -> None:
         """Flush, tell the peer the end, and close, so that a peer that reads gets all that was sent.
@@ -338,7 +339,11 @@ class Connection(Receiving, Sending):
 
     def __del__(self) -> None:
         gate = self.__dict__.get("_gate")
-        if gate is None or gate.is_closed:
+        if gate is None:
+            return
+        if gate.is_closed:
+            if gate.over:
+                gate.leave()
             return
         shown = repr(self)
         gate.closed = True
@@ -377,6 +382,8 @@ class Connection(Receiving, Sending):
         self._patient = self._timeout is None and self._transport.may_wait and not self._watch
 
     def _in_child(self) -> None:
+        if "_gate" not in self.__dict__:
+            return  # `__init__` isn't through, in a thread that this process doesn't have
         held = self._reader.buffered or self._writer.pending
         if not self._gate.closed:
             self._transport.forked()

@@ -43,7 +43,7 @@ class Calls:
     def _play(self, name: str, fault: Fault | None) -> tuple[int, list[str]]:
         shim = self._shim
         shim.reset()
-        self._strays.with_memory = True
+        self._strays.is_orderly = True
         if fault is not None:
             shim.arm(fault.call, fault.k, fault.kind, fault.value, fault.times)
         notes = played(name, Stage(shim, fault), self._strays, shim.disarm)

@@ -89,7 +89,7 @@ class Decoding:
         return measured(lambda: self._play(name, case), leaks=case.times == 1)
 
     def _play(self, name: str, case: Starvation) -> tuple[int, list[str]]:
-        self._strays.with_memory = False
+        self._strays.is_orderly = False
         faulthandler.dump_traceback_later(WATCH, exit=True)
         action, _, framing = name.partition(" ")
         assert self._engine is not None

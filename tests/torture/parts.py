@@ -58,8 +58,8 @@ class Strays:
 
     def __init__(self) -> None:
         self._found: list[str] = []
-        self.with_memory = True
-        """Where there is none, what is freed may say so in this way."""
+        self.is_orderly = True
+        """Where it isn't, without memory or under exceptions at any place, what is dropped half-made may say so."""
         warnings.simplefilter("always")
         warnings.showwarning = self._warning  # type: ignore[assignment]
         sys.unraisablehook = self._exception
@@ -70,10 +70,11 @@ class Strays:
         return found
 
     def _warning(self, message: Any, *_: Any, **__: Any) -> None:
-        self._found.append(f"a warning: {message!r}")
+        if self.is_orderly or not isinstance(message, ResourceWarning):
+            self._found.append(f"a warning: {message!r}")
 
     def _exception(self, stray: Any) -> None:
-        if self.with_memory or not isinstance(stray.exc_value, MemoryError):
+        if self.is_orderly or not isinstance(stray.exc_value, MemoryError):
             self._found.append(f"an exception that nobody could catch: {stray.exc_value!r}, {stray.err_msg}")
 
 

@@ -82,7 +82,7 @@ class Stage:
             conn = self.api(ff.wrap, source.source, framing, writer=source.writer, timeout=timeout, **options)
         except Exception as error:
             for number in (source.reading, source.writing):
-                if not is_open(number):
+                if not is_open(number) and not isinstance(error, Interrupted):
                     self.note(f"wrap raised {error!r} and closed the source")
             raise self._no_connection(error) from None
         self._open = [thing for thing in self._open if thing is not source.source and thing is not source.writer]
@@ -171,10 +171,10 @@ class Stage:
 
     def allows(self, error: Exception) -> bool:
         """Whether a call of a connection may raise this."""
-        if self.fault is not None:
-            return self.fault.allows(error)
         if self.aborted and isinstance(error, ff.ConnectionLost | ff.TruncatedFrame):
             return True
+        if self.fault is not None:
+            return self.fault.allows(error)
         return isinstance(error, ff.FrameTimeout | ff.SendInterrupted | ff.ConnectionClosed | Interrupted)
 
     @property

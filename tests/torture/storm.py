@@ -31,6 +31,9 @@ INTERVALS = (0.00003, 0.00007, 0.00013)
 RUNS = 60
 """Of each kind."""
 
+MOST = 16
+"""Calls that are broken off one after the other: something that takes longer than the time between has to get through."""
+
 OPENING = ("wrap", "connect")
 CLOSING = ("close", "abort")
 SENDING = ("send", "send_many", "flush", "shutdown_send")
@@ -43,9 +46,14 @@ class Gust:
     handler: str
     interval: float
     number: int
+    is_tls: bool
     kind = "gust"
     is_passing = is_of_close = False
-    is_harmless = True
+
+    @property
+    def is_harmless(self) -> bool:
+        """An exception that breaks off a call inside TLS ends that direction."""
+        return not (self.is_tls and self.handler == "raising")
 
     @property
     def counted_as(self) -> str:
@@ -56,8 +64,9 @@ class Gust:
 
     def allows(self, error: Exception) -> bool:
         """Whether a call may raise this."""
-        expected = (ff.FrameTimeout, ff.SendInterrupted, ff.ConnectionClosed, Interrupted)
-        return isinstance(error, expected)
+        if not self.is_harmless and isinstance(error, ff.ConnectionLost | ff.TruncatedFrame):
+            return True
+        return isinstance(error, ff.FrameTimeout | ff.SendInterrupted | ff.ConnectionClosed | Interrupted)
 
     def allows_at_close(self, error: Exception) -> bool:
         return isinstance(error, Interrupted)
@@ -75,6 +84,7 @@ class StormyStage(Stage):
         self._inside: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
         self._raised: Interrupted | None = None
         self._signals = 0
+        self._in_a_row = 0  # calls that the handler has broken off
         self.acts = 0
         """How often the handler did what it is for."""
 
@@ -91,6 +101,7 @@ class StormyStage(Stage):
             raise
         finally:
             self._inside = None
+        self._in_a_row = 0
         if self._raised is not None:
             self.note(f"{name_of(call, args)} has swallowed the handler's exception")
         return result
@@ -110,8 +121,9 @@ class StormyStage(Stage):
             self.acts += 1
         elif self._gust.handler == "raising":
             rarely = name in OPENING and self._gust.number % 10
-            if self._signals % 5 == 0 and not rarely and self._raised is None:
+            if self._signals % 5 == 0 and not rarely and self._raised is None and self._in_a_row < MOST:
                 self.acts += 1
+                self._in_a_row += 1
                 self._raised = Interrupted("out of the handler")
                 raise self._raised
         elif name not in (*OPENING, *CLOSING):
@@ -172,14 +184,14 @@ class Storm:
             played(name, Stage(self._shim), self._strays, int)
         for number in range(RUNS):
             for kind in KINDS:
-                yield Gust(kind, INTERVALS[number % len(INTERVALS)], number)
+                yield Gust(kind, INTERVALS[number % len(INTERVALS)], number, is_tls="tls" in name)
 
     def run(self, name: str, case: Gust) -> Outcome:
         return measured(lambda: self._play(name, case))
 
     def _play(self, name: str, gust: Gust) -> tuple[int, list[str]]:
         self._shim.reset()
-        self._strays.with_memory = True
+        self._strays.is_orderly = gust.handler != "raising"
         stage = StormyStage(self._shim, gust)
 
         def calm() -> None:
