@@ -4,7 +4,6 @@ import dis
 import inspect
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -37,10 +36,14 @@ def uncovered(code: CodeType) -> list[int]:
         return any(entry.start <= offset < entry.end for entry in table)
 
     steps = list(dis.get_instructions(code))
+    handlers = {step.offset for step in steps if step.opname == "PUSH_EXC_INFO"}
+    if not any(entry.target in handlers for entry in table):
+        return []  # only comprehensions, which have a handler for the name of their variable
+    covered = [is_covered(step.offset) for step in steps]
     return [
         line_of(code, step.offset)
-        for before, step in pairwise(steps)
-        if step.opname == "JUMP_BACKWARD" and is_covered(before.offset) and not is_covered(step.offset)
+        for index, step in enumerate(steps)
+        if step.opname == "JUMP_BACKWARD" and not covered[index] and any(covered[max(index - 2, 0) : index])
     ]
 
 

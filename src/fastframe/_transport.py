@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections import deque
+from functools import partial
 from time import sleep
 
 from ._engine import wait
@@ -144,9 +145,9 @@ class SocketTransport(Transport):
         self._shutdown: Callable[[int], None] = sock.shutdown
         self._receive: Callable[[int, int], bytes] = sock.recv
         # The socket's own close is several steps of Python, which a signal handler may break off.
-        self._close: Callable[[], None] = (
-            super(socket.socket, sock).close if isinstance(sock, socket.socket) else sock.close
-        )
+        given: Any = sock  # gevent's isn't one of these
+        close = partial(socket.SocketType.close, given) if isinstance(given, socket.SocketType) else given.close
+        self._close: Callable[[], None] = close
         no_delay(sock)
 
     def fileno(self) -> int:

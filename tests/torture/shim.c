@@ -440,31 +440,22 @@ int dup3(int fd, int to, int flags)
 }
 
 /* Its third argument, if it has one, is an int or a pointer. */
-int fcntl(int fd, int command, ...)
-{
-    REAL(fcntl, int, int, int, ...);
-    va_list rest;
-    void *third;
-    va_start(rest, command);
-    third = va_arg(rest, void *);
-    va_end(rest);
-    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
-        return copied(fd, real(fd, command, third));
-    return real(fd, command, third);
-}
+#define FCNTL(name) \
+    int name(int fd, int command, ...) \
+    { \
+        REAL(name, int, int, int, ...); \
+        va_list rest; \
+        void *third; \
+        va_start(rest, command); \
+        third = va_arg(rest, void *); \
+        va_end(rest); \
+        if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) \
+            return copied(fd, real(fd, command, third)); \
+        return real(fd, command, third); \
+    }
 
-int fcntl64(int fd, int command, ...)
-{
-    REAL(fcntl64, int, int, int, ...);
-    va_list rest;
-    void *third;
-    va_start(rest, command);
-    third = va_arg(rest, void *);
-    va_end(rest);
-    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
-        return copied(fd, real(fd, command, third));
-    return real(fd, command, third);
-}
+FCNTL(fcntl)
+FCNTL(fcntl64)
 
 /* --- What _FORTIFY_SOURCE makes of some of these */
 
