@@ -1,5 +1,6 @@
 """The end of a connection, on both engines: what was sent arrives, or the peer sees a reset; and then nothing is left."""
 
+import errno
 import gc
 import os
 import socket
@@ -198,3 +199,24 @@ def test_a_failed_or_closed_connection_doesnt_warn() -> None:
         ff.wrap(a, FRAMING).close()
         ff.wrap(b, FRAMING).abort()
         gc.collect()
+
+
+@pytest.mark.parametrize("times", [1, 3, 1000])
+def test_an_error_that_passes_is_waited_for(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    a, b = tcp_pair()
+    conn = ff.wrap(a, FRAMING, timeout=LONG)
+    errors = [OSError(errno.ENOBUFS, "not now")] * times
+    finish = conn._transport.finish
+
+    def answer() -> bool:
+        if errors:
+            raise errors.pop()
+        return finish()
+
+    monkeypatch.setattr(conn._transport, "finish", answer)
+    conn.send(b"x")
+    conn.close(LONG)
+    with b:
+        b.settimeout(LONG)
+        assert rest(b) == wire(b"x")
+    assert errors == [] or len(errors) > 900

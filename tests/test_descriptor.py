@@ -435,3 +435,18 @@ def test_closing_again_and_again_never_touches_another_descriptor() -> None:
             assert rx.recv() == secret
     stop.set()
     assert churner.done() > 10
+
+
+@needs_proc
+def test_what_the_systems_close_says_is_told_and_all_is_closed() -> None:
+    before = descriptors()
+    r, w = os.pipe()
+    conn = ff.wrap(w, FRAMING)
+    os.close(w)
+    with pytest.raises(OSError, match="descriptor") as caught:
+        conn.close()
+    assert caught.value.errno == errno.EBADF
+    assert conn.closed
+    conn.close()
+    os.close(r)
+    assert descriptors() == before

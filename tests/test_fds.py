@@ -29,7 +29,7 @@ from connections import (
     waiting,
     wire,
 )
-from fastframe import _fds, _pure_reader
+from fastframe import _fds
 from support import tcp_pair
 
 __all__ = ["alarms", "clean", "on_engine"]  # the fixtures that pytest is to find here
@@ -396,30 +396,6 @@ def test_closing_wakes_who_waits(pair: Pair, pipe: tuple[int, int]) -> None:
 
 class Interrupt(Exception):
     pass
-
-
-def test_a_frame_parsed_by_an_interrupted_call_keeps_its_descriptors(
-    pair: Pair, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a, b = pair
-    reader: Any = b._reader
-    a.send(b"first", fds=pipe)
-    a.send(b"next", fds=pipe[:1])
-    if isinstance(reader, _pure_reader.FrameReader):
-        with monkeypatch.context() as patched, pytest.raises(Interrupt):
-
-            def interrupted(self: Any) -> None:
-                raise Interrupt
-
-            patched.setattr(_pure_reader.FrameReader, "_hand_one", interrupted)
-            b.recv_fds()
-    else:
-        assert b.poll(LONG)
-    payload, fds = b.recv_fds()
-    assert (payload, drop(fds)) == (b"first", 2)
-    assert b.recv() == b"next"
-    a.send(b"last")
-    assert b.recv_fds() == (b"last", [])
 
 
 @needs_signals

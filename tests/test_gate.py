@@ -320,3 +320,25 @@ def test_iterating_ends_with_the_connection(pair: tuple[ff.Connection, socket.so
         assert list(frames) == []
     with pytest.raises(ValueError, match="closed"):
         next(iter(conn))
+
+
+def test_a_close_that_was_broken_off_is_finished_by_another(
+    pair: tuple[ff.Connection, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn, peer = pair
+    close, calls = conn._transport.close, []
+
+    def once() -> None:
+        calls.append(conn)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        close()
+
+    monkeypatch.setattr(conn._transport, "close", once)
+    with pytest.raises(KeyboardInterrupt):
+        conn.close()
+    assert conn.closed
+    conn.close()
+    conn.close()
+    assert len(calls) == 2
+    assert peer.recv(1) == b""

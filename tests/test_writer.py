@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -251,7 +252,7 @@ def test_refused_payload_takes_nothing(engine: Any, pair: Any) -> None:
 
 def test_iterable_that_raises_takes_nothing(engine: Any, pair: Any) -> None:
     ours, peers = pair
-    writer = engine.FrameWriter(ours, FRAMING)
+    writer = engine.FrameWriter(ours, FRAMING.replace(max_size=5))
     for error in (LookupError, KeyboardInterrupt, GeneratorExit, ff.ConcurrentUse):
 
         def payloads(error: Any = error) -> Iterator[bytes]:
@@ -260,6 +261,8 @@ def test_iterable_that_raises_takes_nothing(engine: Any, pair: Any) -> None:
 
         with pytest.raises(error):
             writer.write_many(payloads())
+        with pytest.raises(error):  # its error comes first, whatever was refused before it
+            writer.write_many(chain([b"123456"], payloads()))
         assert (writer.pending, writer.stats) == (0, (0, 0, 0))
     assert drain(peers) == b""
 
