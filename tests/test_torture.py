@@ -68,8 +68,8 @@ shim.mark(a.fileno())
 
 CHECKS = {
     "calls on marked descriptors alone count": """
-a.send(b"x"); b.send(b"y"); a.recv(1); a.recv(0)
-assert {call: n for call, n in shim.counts().items() if n} == {"send": 1, "recv": 2}
+a.send(b"x"); b.send(b"y"); a.recv(1)
+assert {call: n for call, n in shim.counts().items() if n} == {"send": 1, "recv": 1}
 """,
     "the k-th call fails, once, and does nothing": """
 shim.arm("send", 2, "fail", errno.ENOBUFS)

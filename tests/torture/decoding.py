@@ -86,7 +86,9 @@ class Decoding:
                     yield None if self._is_over else Starvation(n, k, times)
 
     def run(self, name: str, case: Starvation) -> Outcome:
-        return measured(lambda: self._play(name, case), leaks=case.times == 1)
+        # CPython leaks by itself: 3.13 the attributes of objects that are freed while there is no memory, 3.11 more.
+        is_native = self._engine is not None and self._engine.__name__.endswith("_speedups")
+        return measured(lambda: self._play(name, case), leaks=case.times == 1 and is_native)
 
     def _play(self, name: str, case: Starvation) -> tuple[int, list[str]]:
         self._strays.is_orderly = False

@@ -6,7 +6,7 @@ from functools import partial
 import fastframe as ff
 
 from .ends import ENDED
-from .sources import has_openssl
+from .sources import versions
 from .stage import Stage
 
 FRAMING = ff.LengthField(4)
@@ -17,8 +17,14 @@ ROOM = 32 * 1024
 BRIEFLY = 0.005
 """Seconds of a close: that everything has arrived is acknowledged late if nobody reads it, for nobody else runs here."""
 
-TLS = ["tls12", "tls13"] if has_openssl() else ["tls12"]
+TLS = versions()
 KINDS = ["tcp", "pair", "numbers", "processes", "pipes", "buffered", "streams", *TLS]
+
+
+def there(*kinds: str) -> list[str]:
+    """Those of them that can be made here."""
+    return [kind for kind in kinds if kind in KINDS]
+
 
 Scenario = Callable[[Stage], None]
 
@@ -75,7 +81,7 @@ for _way in ("iteration", "poll", "patience", "recv_into"):
     SCENARIOS[_way] = partial(one_by_one, kind="pair", way=_way)
 SCENARIOS["poll_pipes"] = partial(one_by_one, kind="pipes", way="poll")
 
-for _kind in ("pair", "pipes", "tls12", "streams"):
+for _kind in there("pair", "pipes", "tls12", "streams"):
     SCENARIOS[f"no_readahead_{_kind}"] = partial(one_by_one, kind=_kind, way="recv", readahead=False)
 SCENARIOS["no_readahead_poll"] = partial(one_by_one, kind="tcp", way="poll", readahead=False)
 
@@ -109,7 +115,7 @@ LARGE_ONES = [20_000, 30, 70_000, 8000, 0, 5000]
 SCENARIOS["many_small"] = partial(many, kind="pair", sizes=SMALL_ONES, way="recv_many")
 SCENARIOS["many_small_batch"] = partial(many, kind="tcp", sizes=SMALL_ONES, way="recv_batch")
 SCENARIOS["many_large_batch"] = partial(many, kind="pair", sizes=LARGE_ONES, way="recv_batch")
-for _kind in ("tcp", "pipes", "tls12", "streams"):
+for _kind in there("tcp", "pipes", "tls12", "streams"):
     SCENARIOS[f"many_large_{_kind}"] = partial(many, kind=_kind, sizes=LARGE_ONES, way="recv_many")
 
 
@@ -134,7 +140,7 @@ def large(stage: Stage, kind: str, size: int, way: str = "recv", readahead: bool
 SCENARIOS["megabyte_tcp"] = partial(large, kind="tcp", size=1 << 20)
 SCENARIOS["megabyte_many"] = partial(large, kind="pair", size=1 << 20, way="recv_many")
 SCENARIOS["megabyte_no_readahead"] = partial(large, kind="pair", size=1 << 20, readahead=False)
-for _kind in ("pipes", "tls12", "streams"):
+for _kind in there("pipes", "tls12", "streams"):
     SCENARIOS[f"large_{_kind}"] = partial(large, kind=_kind, size=200_000)
 
 
@@ -188,7 +194,7 @@ def close_flushes(stage: Stage, kind: str) -> None:
     b.close()
 
 
-for _kind in ("tcp", "pair", "pipes", "tls12"):
+for _kind in there("tcp", "pair", "pipes", "tls12"):
     SCENARIOS[f"close_flushes_{_kind}"] = partial(close_flushes, kind=_kind)
 
 
@@ -219,7 +225,7 @@ def unread(stage: Stage, kind: str) -> None:
     b.close()
 
 
-for _kind in ("tcp", "pair", "pipes", "tls12"):
+for _kind in there("tcp", "pair", "pipes", "tls12"):
     SCENARIOS[f"close_unread_{_kind}"] = partial(unread, kind=_kind)
 
 

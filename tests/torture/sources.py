@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -98,9 +99,14 @@ def context(side: int, version: ssl.TLSVersion) -> ssl.SSLContext:
     return made
 
 
-def has_openssl() -> bool:
-    """Whether certificates can be made here."""
-    return shutil.which("openssl") is not None
+def versions() -> list[str]:
+    """The versions of TLS that can be tortured. Before 3.13, Python's ssl module takes an error of the system for the end.
+
+    1.3 needs a certificate, which openssl makes.
+    """
+    if sys.version_info < (3, 13):
+        return []
+    return ["tls12", "tls13"] if shutil.which("openssl") is not None else ["tls12"]
 
 
 def tls(version: ssl.TLSVersion, room: int | None) -> Pair:

@@ -13,6 +13,7 @@ import fastframe as ff
 
 from .ends import Interrupted, name_of
 from .parts import WARM, Outcome, Strays, measured, played
+from .scenarios import SCENARIOS
 from .shim import Shim
 from .stage import Stage
 
@@ -176,7 +177,7 @@ class Storm:
         return None if hasattr(signal, "setitimer") else "no interval timers here"
 
     def names(self) -> list[str]:
-        return NAMES
+        return [name for name in NAMES if name in SCENARIOS]
 
     def cases(self, engine: str, name: str) -> Iterator[Gust]:
         for _ in range(WARM):

@@ -65,7 +65,9 @@ class Supervisor:
     def close(self) -> None:
         """End the worker."""
         assert self._worker.stdin is not None
+        assert self._worker.stdout is not None
         self._worker.stdin.close()
+        self._worker.stdout.close()
         self._worker.wait()
         self._errors.close()
 
