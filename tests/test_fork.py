@@ -436,3 +436,22 @@ def test_closed_and_detached_connections_stay_so(clean: list[Any]) -> None:
     in_child(child)
     d.settimeout(LONG)
     assert d.recv(2) == b"x"
+
+
+def test_a_close_under_a_receiver_in_the_child_ends_nothing_for_the_parent(
+    raw: tuple[socket.socket, socket.socket], clean: list[Any]
+) -> None:
+    conn, peer = lazy(raw[0]), raw[1]
+    clean.append(conn)
+
+    def child() -> None:
+        receiver = waiting(conn.recv)
+        conn.close()
+        peer.sendall(wire(b"last"))
+        with pytest.raises(ff.ConnectionClosed):
+            receiver.done()
+
+    in_child(child)
+    assert conn.recv() == b"last"
+    conn.send(b"still there")
+    assert take(peer, 15) == wire(b"still there")

@@ -141,7 +141,7 @@ class SocketTransport(Transport):
         # Windows has no way to interrupt such a call by a signal.
         self.may_wait = os.name != "nt"
         self.is_local = sock.family == UNIX
-        self._woken = False
+        self._woken = self._is_shared = False
         self._shutdown: Callable[[int], None] = sock.shutdown
         self._receive: Callable[[int, int], bytes] = sock.recv
         # The socket's own close is several steps of Python, which a signal handler may break off.
@@ -159,7 +159,12 @@ class SocketTransport(Transport):
             raise ValueError("connection is closed: somebody else has closed its socket")
         return wait(number, for_write, timeout)
 
+    def forked(self) -> None:
+        self._is_shared = True
+
     def wake(self, how: int) -> None:
+        if self._is_shared:
+            return  # it would end the other process's stream: who waits here leaves when something comes
         self._woken = True
         try:
             self._shutdown(how)
