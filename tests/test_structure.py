@@ -181,6 +181,12 @@ def test_these_tests_see_what_they_look_for() -> None:
     assert [floor_of(name) for name in ("errors", "_pure_io", "_gate", "__init__", "cli.demo")] == list(range(5))
 
 
+@pytest.mark.parametrize("path", CYTHON, ids=lambda path: path.name)
+def test_no_comprehension_in_cython(path: Path) -> None:
+    """Cython 3.3's frees an item twice if there is no memory to append it."""
+    assert not re.search(r"[\[(][^#\n\]]* for \w+ in ", path.read_text("utf-8"))
+
+
 # --- Length ----------------------------------------------------------------------------------------------------------
 
 CODE = (".py", ".pyi", ".pyx", ".pxi", ".pxd", ".c", ".h")

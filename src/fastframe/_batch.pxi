@@ -174,8 +174,12 @@ cdef class FrameBatch:
 
     def __getitem__(self, index):
         cdef Py_ssize_t i
+        cdef list frames
         if isinstance(index, slice):
-            return [self.frame(i) for i in range(*index.indices(self.count))]
+            frames = []  # not by a comprehension, as in the writer
+            for i in range(*index.indices(self.count)):
+                frames.append(self.frame(i))
+            return frames
         i = operator_index(index)
         if i < 0:
             i += self.count

@@ -459,10 +459,15 @@ cdef class FrameWriter:
         cdef uint8_t lead[2 * SHORT_LEAD]
         cdef Py_ssize_t total = 0, size, head
         cdef bytes body
+        cdef list frames
         cdef bint encoded
         encoded = self.lead_of(layout.limit if layout.kind == FIXED else 0, lead) < 0
         if encoded:
-            items = [self.plan.framing.encode(body) for body in items]
+            # Not by a comprehension: Cython's frees an item twice that it has no memory to append.
+            frames = []
+            for body in items:
+                frames.append(self.plan.framing.encode(body))
+            items = frames
         for body in items:
             size = PyBytes_GET_SIZE(body)
             total += size
