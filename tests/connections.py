@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import fastframe as ff
-from fastframe import _descriptor, _sockets, _tls, _transport, connection
+from fastframe import _descriptor, _sending, _sockets, _tls, _transport, connection
 from support import tcp_pair
 
 FRAMING = ff.LengthField(4)
@@ -43,6 +43,7 @@ WAITING = ("_wait", "_wait_for_sender", "settle")
 def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FrameReader", "FrameWriter"):
         monkeypatch.setattr(connection, name, getattr(engine, name))
+    monkeypatch.setattr(_sending, "Slices", engine.Slices)
     for module in (_descriptor, _sockets, _tls, _transport):
         monkeypatch.setattr(module, "wait", engine.wait)
 

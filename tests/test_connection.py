@@ -11,7 +11,7 @@ import pytest
 
 import fastframe as ff
 from connections import FRAMING, LONG, Thread, arrived, clean, on_engine, pair, raw, reset, rest, take, wire
-from fastframe import _slices
+from fastframe import _pure_slices
 from support import tcp_pair
 
 __all__ = ["clean", "on_engine", "pair", "raw"]  # the fixtures that pytest is to find here
@@ -229,7 +229,7 @@ def test_send_many_may_be_given_the_same_memory_again_and_again(pair: tuple[ff.C
 
 def test_send_many_sends_a_slice_before_it_takes_the_next(pair: tuple[ff.Connection, socket.socket]) -> None:
     conn, peer = pair
-    size = _slices.SLICE_BYTES
+    size = _pure_slices.SLICE_BYTES
     reader: list[Thread] = []
 
     def payloads() -> Iterator[bytes]:
@@ -249,8 +249,8 @@ def test_a_bad_payload_takes_nothing_of_its_slice(pair: tuple[ff.Connection, soc
     with pytest.raises(TypeError):
         conn.send_many(["bad" if i == 2000 else b"" for i in range(5000)])  # type: ignore[misc]
     conn.send(b"next")
-    got = take(peer, 4 * _slices.SLICE_FRAMES + 8)
-    assert got == bytes(4 * _slices.SLICE_FRAMES) + wire(b"next")
+    got = take(peer, 4 * _pure_slices.SLICE_FRAMES + 8)
+    assert got == bytes(4 * _pure_slices.SLICE_FRAMES) + wire(b"next")
 
 
 def test_half_close_ends_one_direction(pair: tuple[ff.Connection, socket.socket]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import fastframe as ff
 from connections import LONG, SOON, Thread, clean, on_engine, pair, raw, rest, stuff, take, tight, wire
-from fastframe import _slices
+from fastframe import _pure_slices
 
 __all__ = ["clean", "on_engine", "pair", "raw", "tight"]  # the fixtures that pytest is to find here
 
@@ -153,7 +153,7 @@ def test_what_send_many_couldnt_send_of_an_iterator_stays_in_it(tight: tuple[ff.
     left = iter(payloads)
     with pytest.raises(ff.SendInterrupted):
         conn.send_many(left, timeout=SOON)
-    assert conn.pending < 2 * _slices.SLICE_BYTES
+    assert conn.pending < 2 * _pure_slices.SLICE_BYTES
     thread = Thread(lambda: take(peer, 3000 * 1004))
     conn.send_many(left)
     assert thread.done() == wire(*payloads)

@@ -6,9 +6,12 @@ ctypedef struct Block:
     Py_ssize_t size
 
 cdef enum:
-    # Blocks of this size are kept for the next reader, as many as one batch read while the last is held needs.
-    POOLED_SIZE = 262144
-    POOL = 2
+    # What one call asks the kernel for, or gives it.
+    BUFFER_SIZE = 262144
+    # A block for that, with room for what a call left behind, or for headers. Such are kept for the next reader, as
+    # many as one batch read while the last is held needs: two of bytes, and two that tell where their frames are.
+    POOLED_SIZE = BUFFER_SIZE + 16384
+    POOL = 4
 
 cdef Block *pool[POOL]
 cdef int pooled = 0
@@ -22,6 +25,8 @@ cdef Block *new_block(Py_ssize_t size) except NULL:
     """A block of at least `size` bytes, with one reference."""
     global pooled
     cdef Block *block
+    if BUFFER_SIZE <= size <= POOLED_SIZE:
+        size = POOLED_SIZE
     if size == POOLED_SIZE and pooled:
         pooled -= 1
         block = pool[pooled]
@@ -127,6 +132,7 @@ cdef class FrameBatch:
     cdef Block *block
     cdef const uint8_t *data
     cdef Py_ssize_t size
+    cdef Block *index  # has room for so many starts, and behind them for as many sizes
     cdef int64_t *starts
     cdef int64_t *sizes
     cdef Py_ssize_t count
@@ -137,27 +143,68 @@ cdef class FrameBatch:
 
     def __dealloc__(self):
         drop_block(self.block)
-        PyMem_RawFree(self.starts)
-        PyMem_RawFree(self.sizes)
+        drop_block(self.index)
+
+    cdef int widen(self, Py_ssize_t expected) except -1:
+        """Make room in the index for `expected` frames more, as far as that is likely to be used."""
+        cdef Py_ssize_t room = self.count + max(self.count, min(expected, 4096)) + 8
+        # Many frames are counted in a block that is kept: a fresh one would cost its pages anew for every batch.
+        cdef Block *fresh = new_block(POOLED_SIZE if 4096 <= room <= POOLED_SIZE // 16 else 16 * room)
+        room = fresh.size // 16
+        if self.count:
+            memcpy(memory(fresh), self.starts, self.count * sizeof(int64_t))
+            memcpy(memory(fresh) + room * sizeof(int64_t), self.sizes, self.count * sizeof(int64_t))
+            drop_block(self.index)
+        self.index = fresh
+        self.starts = <int64_t *>memory(fresh)
+        self.sizes = self.starts + room
+        self.room = room
+        return 0
 
     cdef int add(self, Py_ssize_t start, Py_ssize_t size, Py_ssize_t expected) except -1:
         """Add the frame at `start`; `expected` more like it may follow."""
-        cdef Py_ssize_t room
-        cdef void *grown
         if self.count == self.room:
-            room = 2 * self.room if self.room else min(expected, 65536) + 8
-            grown = PyMem_RawRealloc(self.starts, room * sizeof(int64_t))
-            if grown == NULL:
-                raise MemoryError
-            self.starts = <int64_t *>grown
-            grown = PyMem_RawRealloc(self.sizes, room * sizeof(int64_t))
-            if grown == NULL:
-                raise MemoryError
-            self.sizes = <int64_t *>grown
-            self.room = room
+            self.widen(expected)
         self.starts[self.count] = start
         self.sizes[self.count] = size
         self.count += 1
+        return 0
+
+    cdef int fill(self, const Layout *layout, Py_ssize_t *used) except -1:
+        """Add frames while they are complete and nothing is odd about their lengths; `used` bytes had them."""
+        # Constants here make three loops of one.
+        if layout.width != 4:
+            return self.fill_fields(layout, used, layout.width, layout.big_endian)
+        if layout.big_endian:
+            return self.fill_fields(layout, used, 4, True)
+        return self.fill_fields(layout, used, 4, False)
+
+    cdef inline int fill_fields(self, const Layout *layout, Py_ssize_t *used, int width, bint big_endian) except -1:
+        cdef const uint8_t *data = self.data
+        cdef Py_ssize_t at = used[0], total, made = self.count, room = self.room
+        cdef Py_ssize_t strip = layout.strip, offset = layout.offset, last = self.size - offset - width
+        cdef uint64_t length, low = layout.low, count = layout.count
+        cdef uint64_t base = <uint64_t>layout.adjustment + <uint64_t>layout.header
+        cdef int64_t *starts = self.starts
+        cdef int64_t *sizes = self.sizes
+        while at <= last:
+            length = load(data + at + offset, width, big_endian)
+            if length - low >= count:
+                break
+            total = <Py_ssize_t>(length + base)
+            if total > self.size - at:
+                break
+            if made == room:
+                self.count = made
+                used[0] = at
+                self.widen((self.size - at) // total)
+                room, starts, sizes = self.room, self.starts, self.sizes
+            starts[made] = at + strip
+            sizes[made] = total - strip
+            at += total
+            made += 1
+        self.count = made
+        used[0] = at
         return 0
 
     cdef bytes frame(self, Py_ssize_t index):

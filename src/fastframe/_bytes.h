@@ -9,6 +9,7 @@
 #define FASTFRAME_BYTES_H
 
 #include <Python.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(PYPY_VERSION) || defined(Py_LIMITED_API) || defined(Py_GIL_DISABLED) || defined(Py_DEBUG) || \
@@ -26,21 +27,37 @@
 #pragma warning(disable : 4996)
 #endif
 
-#if FF_KNOWN_LAYOUT
 /* memcpy, without the call for the sizes that most small frames have: two moves that overlap. */
-static inline void ff_copy(char *to, const char *from, size_t size)
+static inline void ff_copy(void *to, const void *from, size_t size)
 {
+    char *out = (char *)to;
+    const char *in = (const char *)from;
     if (size > 32 || size < 8) {
-        memcpy(to, from, size);
+        memcpy(out, in, size);
     } else if (size >= 16) {
-        memcpy(to, from, 16);
-        memcpy(to + size - 16, from + size - 16, 16);
+        memcpy(out, in, 16);
+        memcpy(out + size - 16, in + size - 16, 16);
     } else {
-        memcpy(to, from, 8);
-        memcpy(to + size - 8, from + size - 8, 8);
+        memcpy(out, in, 8);
+        memcpy(out + size - 8, in + size - 8, 8);
     }
 }
-#endif
+
+/* Before the first large frame: show the C library a block that is mapped and freed, once.
+ *
+ * glibc gives the end of its heap back to the system whenever 128 KiB are free there, so that each large frame would
+ * take its pages anew; from the size of such a block on it takes twice that for usual. Others don't care.
+ */
+static inline void ff_prime(void)
+{
+    static int primed;
+    void *volatile block; /* or else the compiler leaves both calls out */
+    if (!primed) {
+        primed = 1;
+        block = malloc(1 << 20);
+        free(block);
+    }
+}
 
 /* Make a bytes object of more than one byte, which nobody else may know, larger; on failure it stays as it is. */
 static inline int ff_bytes_grow(PyObject **bytes, Py_ssize_t size)
@@ -94,7 +111,7 @@ static inline PyObject *ff_bytes(const void *data, Py_ssize_t size)
         (void)PyObject_InitVar((PyVarObject *)made, &PyBytes_Type, size);
 #endif
         made->ob_shash = -1;
-        ff_copy(made->ob_sval, (const char *)data, (size_t)size);
+        ff_copy(made->ob_sval, data, (size_t)size);
         made->ob_sval[size] = '\0';
         return (PyObject *)made;
     }

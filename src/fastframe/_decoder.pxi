@@ -214,7 +214,7 @@ cdef class Decoder(_Stream):
                     True,
                 )
             else:
-                self.room(POOLED_SIZE)
+                self.room(BUFFER_SIZE)
                 window = window_of(
                     None, self.block, memory(self.block) + self.stop, self.block.size - self.stop, 1, True
                 )

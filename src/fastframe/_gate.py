@@ -32,14 +32,27 @@ class Gate:
     Both then call `leave` if `over` is set.
     """
 
-    __slots__ = ("_foreign", "_gone", "_inherited", "_transport", "closed", "is_ours", "over", "place", "sending")
+    __slots__ = (
+        "_foreign",
+        "_gone",
+        "_hush",
+        "_inherited",
+        "_transport",
+        "closed",
+        "is_ours",
+        "over",
+        "place",
+        "sending",
+    )
 
     place: bool
     sending: Any  # an RLock
     is_ours: Callable[[], bool]
     """Whether it is this very thread that sends."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, hush: Callable[[], None]) -> None:
+        """hush: ends what goes on without asking here, once the gate is closed."""
+        self._hush = hush
         self.closed = False
         self.over = False  # closed, and nothing is left to do but to give the descriptor back
         self._gone = False  # the descriptor was given back
@@ -110,6 +123,7 @@ class Gate:
             self._leave_again()
             return
         self.closed = True
+        self._hush()
         try:
             if self.receiving and self._transport.can_wake_first:
                 self._transport.wake(socket.SHUT_RD)
@@ -127,6 +141,7 @@ class Gate:
             self._leave_again()
             return
         self.closed = True
+        self._hush()
         # The peer mustn't take it for a normal end, so only a sender that waits has sending shut down.
         self.over = True
         self._wake(socket.SHUT_RD)
@@ -147,6 +162,7 @@ class Gate:
                 self.open()
                 check()
                 self.closed = True
+                self._hush()
                 return self._transport.release()
             finally:
                 try:
@@ -162,6 +178,7 @@ class Gate:
         self._inherited = True
         if not usable and not self.closed:
             self.closed = self._foreign = True
+            self._hush()
 
     @property
     def receiving(self) -> bool:
@@ -190,6 +207,7 @@ class Gate:
 
     def _leave_again(self) -> None:
         """Give back what another process goes on with, or what a close has left that an exception broke off."""
+        self._hush()
         if self._foreign:
             self._foreign = False
             self._transport.close()

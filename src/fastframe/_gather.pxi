@@ -40,26 +40,33 @@ cdef class _Gather:
     def __dealloc__(self):
         drop_block(self.block)
 
-    cdef int add(self, bytes body, bint encoded) except -1:
-        cdef Layout *layout = &self.writer.plan.layout
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+    cdef int add(self, list items, bint encoded) except -1:
+        """Take the payloads, or frames that are encoded already, and send what doesn't fit any more."""
+        # Its own copy: else each byte written might change it, for all that the compiler knows.
+        cdef Layout layout = self.writer.plan.layout
+        cdef PyObject **item = list_items(items)
+        cdef Py_ssize_t size, i, tail = 0 if encoded else layout.trailer_size
         cdef uint8_t *out
-        if self.block.size - self.stop < COPIED + 2 * SHORT_LEAD or self.count > PARTS - 4:
-            self.ship()
-        if not encoded:
-            self.stop += self.writer.lead_of(size, memory(self.block) + self.stop)
-        if size < COPIED:
-            memcpy(memory(self.block) + self.stop, PyBytes_AS_STRING(body), size)
-            self.stop += size
-        else:
-            self.close_piece()
-            ff_part_set(&self.parts[self.count], PyBytes_AS_STRING(body), size)
-            self.owners[self.count] = body
-            self.count += 1
-        if not encoded and layout.trailer_size:
+        for i in range(len(items)):
+            size = raw_size(item[i])
+            if self.block.size - self.stop < 2 * SHORT_LEAD + (size if size < COPIED else 0) or self.count > PARTS - 4:
+                self.ship()
             out = memory(self.block) + self.stop
-            memcpy(out, layout.trailer, layout.trailer_size)
-            self.stop += layout.trailer_size
+            if not encoded:
+                out += put_lead(&layout, size, out)
+            if size < COPIED:
+                ff_copy(out, raw_data(item[i]), size)
+                out += size
+                self.stop = out - memory(self.block)
+            else:
+                self.stop = out - memory(self.block)
+                self.close_piece()
+                ff_part_set(&self.parts[self.count], raw_data(item[i]), size)
+                self.owners[self.count] = items[i]
+                self.count += 1
+            if tail:
+                memcpy(memory(self.block) + self.stop, layout.trailer, tail)
+                self.stop += tail
         return 0
 
     cdef int close_piece(self) except -1:

@@ -5,7 +5,7 @@ cdef class _Plan:
 
     cdef Layout layout
     cdef object framing
-    cdef bytes lead  # BINARY, VARINT: the stripped header to encode, its length zero; None: ask the description
+    cdef bytes lead  # owns what the layout points to
 
     def __dealloc__(self):
         PyMem_Free(self.layout.end)
@@ -20,6 +20,7 @@ cdef _Plan plan_of(object framing):
     cdef Layout *layout = &plan.layout
     plan.framing = framing
     layout.kind = ASKED
+    layout.lead_size = -1
     layout.limit = framing.limit
     layout.trailer = framing._trailer
     layout.trailer_size = len(framing._trailer)
@@ -33,7 +34,7 @@ cdef _Plan plan_of(object framing):
         layout.strict = framing.strict
         layout.keep = framing.strip == 0
         if framing.strip is None:
-            plan.lead = framing.template or bytes(framing.offset)
+            lay_lead(plan, framing.template or bytes(framing.offset))
     elif isinstance(framing, (AsciiLength, Netstring)):
         lay_text(layout, framing)
     elif isinstance(framing, Delimiter):
@@ -67,7 +68,18 @@ cdef int lay_binary(_Plan plan, object framing) except -1:
         layout.wide_count = max(0, high - framing._low + 1)
     layout.plain = not (framing.magic or framing.escape or framing.trailer_size or framing.mask is not None)
     if framing.strip == framing.header_size and not framing.escape and not framing._blind and framing.mask is None:
-        plan.lead = framing._base()
+        lay_lead(plan, framing._base())
+    return 0
+
+
+cdef int lay_lead(_Plan plan, bytes lead) except -1:
+    """Let the header be written in C, if it isn't too long."""
+    cdef Layout *layout = &plan.layout
+    if PyBytes_GET_SIZE(lead) > SHORT_LEAD - 10 or layout.trailer_size > SHORT_LEAD:
+        return 0
+    plan.lead = lead
+    layout.lead = lead
+    layout.lead_size = PyBytes_GET_SIZE(lead)
     return 0
 
 

@@ -136,8 +136,11 @@ cdef class _Queue:
         """Begin with the large frame of which `size` bytes are at `data`; returns how many of them it took."""
         cdef Py_ssize_t payload = self.span.high - self.span.low
         cdef Py_ssize_t have = min(size - self.span.low, payload)
-        cdef bytes lead = PyBytes_FromStringAndSize(<const char *>data, self.span.low)
-        cdef PyObject *target = raw_bytes(NULL, min(payload, max(have + room, 64)))
+        cdef bytes lead
+        cdef PyObject *target
+        ff_prime()
+        lead = PyBytes_FromStringAndSize(<const char *>data, self.span.low)
+        target = raw_bytes(NULL, min(payload, max(have + room, 64)))
         if target == NULL:
             raise MemoryError
         memcpy(raw_data(target), data + self.span.low, have)

@@ -109,7 +109,7 @@ cdef class FrameReader(_Stream):
     cdef bint modest  # a large frame has just ended: take little, another one may follow
     cdef public bint _waits  # the system call itself may wait, where the socket does
 
-    def __init__(self, source, framing, *, buffer_size=POOLED_SIZE, readahead=True):
+    def __init__(self, source, framing, *, buffer_size=BUFFER_SIZE, readahead=True):
         if self.plan is not None:
             raise TypeError("FrameReader.__init__() has been called already")
         size = operator_index(buffer_size)
@@ -209,6 +209,47 @@ cdef class FrameReader(_Stream):
         cdef _Frames frames = _Frames.__new__(_Frames)
         frames.reader = self
         return frames
+
+    def _step(self):
+        """As `read_one`, within an iteration: it may go on by itself until anything else is called."""
+        cdef bytes frame = self.one()
+        if frame is not None:
+            self.quiet = self.plan.layout.plain and not (self.single or self.out or self.target != NULL)
+        return frame
+
+    def _iterate(self, later):
+        """An iterator over the frames, those of `later()` where it can't go on by itself, until that gives None."""
+        cdef _Iteration iteration = _Iteration.__new__(_Iteration)
+        iteration.reader = self
+        iteration.later = later
+        return iteration
+
+    def _hush(self):
+        """Let no iteration go on by itself."""
+        self.quiet = False
+
+    cdef inline bytes swift(self):
+        """The next frame, if it is complete and nothing is odd about its length; else None. Only while `quiet`."""
+        cdef Layout *layout = &self.plan.layout
+        cdef Py_ssize_t held = self.stop - self.start, total
+        cdef uint8_t *data
+        cdef uint64_t length
+        if held < layout.offset + layout.width:
+            return None
+        data = memory(self.block) + self.start
+        length = load(data + layout.offset, layout.width, layout.big_endian)
+        if length - layout.low >= layout.count:
+            return None
+        total = <Py_ssize_t>(length + <uint64_t>layout.adjustment + <uint64_t>layout.header)
+        if total > held:
+            return None
+        frame = new_bytes(data + layout.strip, total - layout.strip)
+        self.start += total
+        self.count(total)
+        self.known = False
+        if total == held:
+            self.settle()
+        return frame
 
     def _look(self):
         """The bytes of the next frame, received and held; -1 if a read would raise; None if it would have to wait."""
@@ -359,6 +400,29 @@ cdef class _Frames:
 
     def __next__(self):
         frame = self.reader.one()
+        if frame is None:
+            raise StopIteration
+        return frame
+
+
+@cython.final
+@cython.internal
+cdef class _Iteration:
+    """What `_iterate` gives. Its user mustn't be inside of any other call of the reader's owner."""
+
+    cdef FrameReader reader
+    cdef object later
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef bytes frame
+        if self.reader.quiet:
+            frame = self.reader.swift()
+            if frame is not None:
+                return frame
+        frame = self.later()
         if frame is None:
             raise StopIteration
         return frame

@@ -89,12 +89,8 @@ class Receiving(Calls):
     def __iter__(self) -> Iterator[bytes]:
         """The frames until the stream's normal end, or until the connection is closed here; what else ends it raises."""
         self._gate.open()
-        while not self._gate.is_closed:
-            try:
-                frame = self.recv()
-            except ConnectionClosed:
-                return
-            yield frame
+        steps: Iterator[bytes] = self._reader._iterate(self._step)
+        return steps
 
     def poll(self, timeout: float | None = 0) -> bool:
         """True once a receive would return or raise without waiting, False when the time is up, whichever.
@@ -133,6 +129,19 @@ class Receiving(Calls):
     def _look(self) -> Callable[[], int | None]:
         """What looks for the next frame: how many bytes it has, None if it would have to wait."""
         raise NotImplementedError
+
+    def _step(self) -> bytes | None:
+        """A frame of an iteration, which goes on by itself until somebody calls anything; None at the end."""
+        gate = self._gate
+        if gate.is_closed:
+            return None
+        try:
+            return self._receive(self._reader._step, OWN)
+        except ConnectionClosed:
+            return None
+        finally:
+            if gate.closed:
+                self._reader._hush()
 
     def _receive(self, read: Callable[[], T | None], timeout: float | None, nothing: T | None = None) -> T:
         """What `read` gives, once it gives something, as the only one who receives. It gives `nothing` if it would wait."""

@@ -56,6 +56,8 @@ ctypedef struct Layout:
     int ends
     const uint8_t **end
     Py_ssize_t *end_size
+    Py_ssize_t lead_size  # BINARY, VARINT: what stands in front of a payload, its length zero; -1: ask the description
+    const uint8_t *lead
     int only  # DELIMITED: the byte that all ends end with, or -1
     uint8_t last[256]  # DELIMITED: 1 for each byte that an end ends with
 

@@ -6,8 +6,8 @@ import errno
 
 from ._calls import OWN, Calls
 from ._deadline import remaining
+from ._engine import Slices
 from ._fds import checked
-from ._slices import Slices
 from ._transport import lost
 from .errors import ConcurrentUse, ConnectionLost, FrameError, FrameTimeout, SendInterrupted
 
@@ -133,7 +133,7 @@ class Sending(Calls):
             if first and not sent and self._withdraw():
                 raise FrameTimeout("the frames can't be sent in time")
             while not slices.done:
-                sent = writer.write_many(slices.take())
+                sent = slices.write_to(writer)
         if not sent or not slices.done:
             raise SendInterrupted(writer.pending)
 
@@ -142,7 +142,7 @@ class Sending(Calls):
         self._check_open()
         writer = self._writer
         try:
-            return writer.write_many(slices.take()) or self._drain(deadline)
+            return slices.write_to(writer) or self._drain(deadline)
         except BaseException:
             self._undo()
             raise

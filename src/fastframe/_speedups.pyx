@@ -6,6 +6,7 @@ save in a buffer that only this object can reach: an object that is in use refus
 caller with ConcurrentUse. The GIL is released around each system call.
 
     _scan.pxd      where a frame ends
+    _lead.pxd      what stands in front of a payload
     _plan.pxi      a description, laid out for the parser
     _batch.pxi     blocks of memory, and frames that aren't objects yet
     _input.pxi     what callers give
@@ -15,6 +16,7 @@ caller with ConcurrentUse. The GIL is released around each system call.
     _reader.pxi    the recv loop
     _writer.pxi    the send loop
     _gather.pxi    many frames on their way into few system calls
+    _slices.pxi    payloads, as many at a time as go out together
 """
 
 cimport cython
@@ -27,12 +29,13 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
+from fastframe._lead cimport SHORT_LEAD, lead_size, put_lead
 from fastframe._scan cimport (
     ASK,
     ASKED,
@@ -76,6 +79,7 @@ from .stats import Stats
 
 cdef extern from "Python.h":
     PyObject *raw_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t)
+    bint is_bytes "PyBytes_CheckExact"(PyObject *)
     char *raw_data "PyBytes_AS_STRING"(PyObject *)
     Py_ssize_t raw_size "PyBytes_GET_SIZE"(PyObject *)
     int append "PyList_Append"(list, PyObject *)
@@ -83,7 +87,10 @@ cdef extern from "Python.h":
 
 cdef extern from "_bytes.h":
     PyObject *ff_bytes(const void *, Py_ssize_t)
+    bytes new_bytes "ff_bytes"(const void *, Py_ssize_t)
     int ff_bytes_grow(PyObject **, Py_ssize_t) except -1
+    void ff_prime()
+    void ff_copy(void *, const void *, size_t)
     void ff_list_cut(list, Py_ssize_t)
     PyObject **list_items "FF_LIST_ITEMS"(list)
 
@@ -115,3 +122,4 @@ include "_decoder.pxi"
 include "_reader.pxi"
 include "_writer.pxi"
 include "_gather.pxi"
+include "_slices.pxi"

@@ -13,6 +13,7 @@ cdef class _Stream(_Queue):
     cdef bint raised
     cdef bint ended
     cdef bint busy
+    cdef bint quiet  # nothing was called since an iteration's last step
     cdef bint single  # deliver one frame a call
     cdef list out  # frames to return, by this call or, if an exception came between, by the next
     cdef _Window window
@@ -32,6 +33,7 @@ cdef class _Stream(_Queue):
         if self.window is not None:
             self.retire()
         self.busy = True
+        self.quiet = False
         self.trouble = None
         return 0
 
@@ -150,8 +152,14 @@ cdef class _Stream(_Queue):
         cdef uint64_t before = self.offset
         cdef bytes frame
         try:
-            if batch is None and self.plan.layout.plain and not self.single and not self.seen:
-                self.parse_plain(data, size, &at)
+            if self.plan.layout.plain and not self.single and not self.seen:
+                if batch is None:
+                    self.parse_plain(data, size, &at)
+                else:
+                    try:
+                        batch.fill(&self.plan.layout, &at)
+                    finally:
+                        self.frames += batch.count
             while at < size and self.judge(data + at, size - at, at):
                 length = self.span.high - self.span.low
                 if batch is not None:

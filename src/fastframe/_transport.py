@@ -275,6 +275,9 @@ class Absent:
         """Nothing is pending."""
         return True
 
+    def _hush(self) -> None:
+        """Nothing is received."""
+
     def _incoming(self) -> Absent:
         return self
 

@@ -6,8 +6,6 @@ cdef object OUT_OF_MEMORY = ConnectionLost(ENOMEM, strerror(ENOMEM))
 cdef enum:
     # Frames up to this size are copied behind their header and sent as one piece; larger payloads go by reference.
     COPIED = 4096
-    # The longest header or trailer that the fast way writes.
-    SHORT_LEAD = 64
     # As many pieces as every system's IOV_MAX allows in one call.
     PARTS = 1024
     # What a channel is given at once: the payload of one TLS record.
@@ -76,8 +74,12 @@ cdef class FrameWriter:
         self.enter()
         self.last = 0
         try:
+            if PyBytes_CheckExact(payload):
+                return self.write_parts(
+                    <const uint8_t *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), payload
+                )
             given = input_of(payload)
-            return self.write_parts(given, payload)
+            return self.write_parts(given.data, given.size, payload)
         finally:
             if given is not None:
                 given.release()
@@ -88,13 +90,14 @@ cdef class FrameWriter:
 
         Nothing is taken if the iterable raises, or one of the payloads isn't taken, as by `write`.
         """
-        cdef list items = []
         if not self.busy:
             self.last = 0
-        for payload in payloads:
-            # The iterable may use the same memory for its next payload: what isn't bytes is copied now.
-            items.append(payload if PyBytes_CheckExact(payload) else memoryview(payload).tobytes())
+        return self.write_list(payloads_of(payloads))
+
+    cdef bint write_list(self, list items) except -1:
+        """Send the frames of these payloads, which are `bytes`."""
         self.enter()
+        self.last = 0
         try:
             return self.write_items(items)
         finally:
@@ -231,75 +234,54 @@ cdef class FrameWriter:
         self.frames += frames
         self.taken += size
 
-    cdef Py_ssize_t lead_of(self, Py_ssize_t size, uint8_t *out) noexcept:
-        """Write the header of a payload of `size` bytes; its size, or -1 if the description has to write it."""
-        cdef Layout *layout = &self.plan.layout
-        cdef bytes lead = self.plan.lead
-        cdef uint64_t length
-        cdef Py_ssize_t at
-        cdef int i
-        if layout.kind == UNTIL_EOF or (layout.kind == FIXED and size == layout.limit):
-            return 0
-        if lead is None or PyBytes_GET_SIZE(lead) > SHORT_LEAD - 10 or layout.trailer_size > SHORT_LEAD:
-            return -1
-        at = PyBytes_GET_SIZE(lead)
-        memcpy(out, PyBytes_AS_STRING(lead), at)
-        if layout.kind == VARINT:
-            length = <uint64_t>size
-            while length > 0x7F:
-                out[at] = <uint8_t>(length & 0x7F | 0x80)
-                length >>= 7
-                at += 1
-            out[at] = <uint8_t>length
-            return at + 1
-        if size + layout.trailing - layout.adjustment < 0:
-            return -1
-        length = <uint64_t>(size + layout.trailing - layout.adjustment)
-        for i in range(layout.width):
-            out[layout.offset + (layout.width - 1 - i if layout.big_endian else i)] = <uint8_t>(length >> (8 * i))
-        return at
-
-    cdef bint write_parts(self, _Input given, object payload) except -1:
+    cdef bint write_parts(self, const uint8_t *data, Py_ssize_t size, object payload) except -1:
+        """Send the frame that carries the `size` bytes at `data`, those of `payload`."""
         cdef uint8_t piece[COPIED + 3 * SHORT_LEAD]
         cdef ff_part parts[3]
         cdef Layout *layout = &self.plan.layout
-        cdef Py_ssize_t size = given.size, head, total, tail = layout.trailer_size
-        cdef const uint8_t *start = piece
-        cdef const uint8_t *end = layout.trailer
-        cdef list owners
-        cdef bytes opening, closing
+        cdef Py_ssize_t head, total, tail = layout.trailer_size
         if size > layout.limit:
             raise FrameTooLarge(size, layout.limit)
-        head = self.lead_of(size, piece)
+        head = lead_size(layout, size)
         if head < 0:
-            opening, body, closing = self.plan.framing.parts(payload)
-            given.release()
-            given = input_of(body)
-            payload, size = body, given.size
-            start, head = opening, len(opening)
-            end, tail = closing, len(closing)
+            return self.write_encoded(payload)
         total = head + size + tail
         self.admit(total, True)
-        if head + tail <= 2 * SHORT_LEAD and size <= COPIED:
-            if start != piece:
-                memcpy(piece, start, head)
-            memcpy(piece + head, given.data, size)
+        put_lead(layout, size, piece)
+        if size <= COPIED:
+            ff_copy(piece + head, data, size)
             if tail:
-                memcpy(piece + head + size, end, tail)
+                memcpy(piece + head + size, layout.trailer, tail)
             ff_part_set(&parts[0], piece, total)
-            return self.send_or_queue(parts, 1, [None], total, 1)
-        ff_part_set(&parts[0], start, head)
-        ff_part_set(&parts[1], given.data, size)
-        ff_part_set(&parts[2], end, tail)
-        owners = [None, payload if type(payload) is bytes else None]
-        if tail:
-            owners.append(None)
-        return self.send_or_queue(parts, len(owners), owners, total, 1)
+            return self.send_or_queue(parts, 1, None, total)
+        ff_part_set(&parts[0], piece, head)
+        ff_part_set(&parts[1], data, size)
+        ff_part_set(&parts[2], layout.trailer, tail)
+        return self.send_or_queue(parts, 3 if tail else 2, payload, total)
 
-    cdef bint send_or_queue(
-        self, ff_part *parts, int count, list owners, Py_ssize_t total, Py_ssize_t frames
-    ) except -1:
-        """Send the parts, queue what is left; True if nothing is. An exception before the first byte takes nothing."""
+    cdef bint write_encoded(self, object payload) except -1:
+        """Send a frame whose header the description writes."""
+        cdef ff_part parts[3]
+        cdef bytes head, tail
+        cdef _Input given = None
+        head, body, tail = self.plan.framing.parts(payload)
+        try:
+            given = input_of(body)
+            ff_part_set(&parts[0], PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
+            ff_part_set(&parts[1], given.data, given.size)
+            ff_part_set(&parts[2], PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
+            total = size_of(parts, 3)
+            self.admit(total, True)
+            return self.send_or_queue(parts, 3, body, total)
+        finally:
+            if given is not None:
+                given.release()
+
+    cdef bint send_or_queue(self, ff_part *parts, int count, object body, Py_ssize_t total) except -1:
+        """Send the parts of a frame, queue what is left; True if nothing is.
+
+        body: what the second part lies in. An exception before the first byte takes nothing.
+        """
         cdef Py_ssize_t sent = 0
         cdef int left = count
         if not self.held:
@@ -307,13 +289,13 @@ cdef class FrameWriter:
                 sent = self.transmit(&parts, &left)
             except BaseException:
                 if self._error is None and size_of(parts, left) < total:
-                    self.accept(total, frames)
-                    self.queue_rest(parts, left, owners, count - left)
+                    self.accept(total, 1)
+                    self.queue_rest(parts, left, body, count - left)
                 raise
-        self.accept(total, frames)
+        self.accept(total, 1)
         if sent == total:
             return self.held == 0
-        self.queue_rest(parts, left, owners, count - left)
+        self.queue_rest(parts, left, body, count - left)
         return False
 
     cdef Py_ssize_t transmit(self, ff_part **parts, int *count) except -1:
@@ -376,19 +358,22 @@ cdef class FrameWriter:
         self.gone = self.skip = self.last = 0
         self.hold(-self.held)
 
-    cdef int queue_rest(self, ff_part *parts, int count, list owners, int first) except -1:
-        """Queue what is left of the parts; without the memory for it the connection is lost."""
+    cdef int queue_rest(self, ff_part *parts, int count, object owners, int first) except -1:
+        """Queue what is left of the parts; without the memory for it the connection is lost.
+
+        owners: the objects that the parts lie in, from that of the part `first` on; None for what has to be copied. Or
+        what the second of three parts lies in.
+        """
         try:
+            if type(owners) is not list:
+                owners = [None, owners if PyBytes_CheckExact(owners) else None, None]
             return self.queue_parts(parts, count, owners, first)
         except MemoryError:
             self.end(OUT_OF_MEMORY)
             raise
 
     cdef int queue_parts(self, ff_part *parts, int count, list owners, int first) except -1:
-        """Queue the parts that `bytes` objects own by reference, copies of the others, small ones side by side.
-
-        owners: None or the object for each part; that of the first is at `first`.
-        """
+        """Queue the parts that `bytes` objects own by reference, copies of the others, small ones side by side."""
         cdef Py_ssize_t size
         cdef int i
         for i in range(count):
@@ -455,38 +440,23 @@ cdef class FrameWriter:
 
     cdef bint write_items(self, list items) except -1:
         cdef _Gather gather = _Gather.__new__(_Gather)
-        cdef Layout *layout = &self.plan.layout
-        cdef uint8_t lead[2 * SHORT_LEAD]
-        cdef Py_ssize_t total = 0, size, head
-        cdef bytes body
+        cdef Py_ssize_t total, large = 0
         cdef list frames
-        cdef bint encoded
-        encoded = self.lead_of(layout.limit if layout.kind == FIXED else 0, lead) < 0
+        cdef bytes body
+        cdef bint encoded = self.plan.layout.kind != FIXED and lead_size(&self.plan.layout, 0) < 0
         if encoded:
             # Not by a comprehension: Cython's frees an item twice that it has no memory to append.
             frames = []
             for body in items:
                 frames.append(self.plan.framing.encode(body))
             items = frames
-        for body in items:
-            size = PyBytes_GET_SIZE(body)
-            total += size
-            if encoded:
-                continue
-            if size > layout.limit:
-                raise FrameTooLarge(size, layout.limit)
-            head = self.lead_of(size, lead)
-            if head < 0:
-                self.plan.framing.parts(body)
-                raise SystemError("a payload was refused for no reason")
-            total += head + layout.trailer_size
+        total = self.measure(items, encoded, &large)
         self.admit(total, False)
         gather.writer = self
         gather.block = new_block(POOLED_SIZE)
-        gather.owners = [None] * min(PARTS, 2 * len(items) + 4)
+        gather.owners = [None] * min(PARTS, 2 * large + 4)
         gather.blocked = self.held > 0
-        for body in items:
-            gather.add(body, encoded)
+        gather.add(items, encoded)
         gather.ship()
         if gather.refused:
             raise gather.trouble
@@ -494,3 +464,23 @@ cdef class FrameWriter:
         if gather.trouble is not None:
             raise gather.trouble
         return self.held == 0
+
+    cdef Py_ssize_t measure(self, list items, bint encoded, Py_ssize_t *large) except -1:
+        """The bytes of their frames, and how many of the payloads are large; raises what is wrong with one."""
+        cdef Layout *layout = &self.plan.layout
+        cdef PyObject **item = list_items(items)
+        cdef Py_ssize_t total = 0, size, head, i
+        for i in range(len(items)):
+            size = raw_size(item[i])
+            total += size
+            large[0] += size >= COPIED
+            if encoded:
+                continue
+            if size > layout.limit:
+                raise FrameTooLarge(size, layout.limit)
+            head = lead_size(layout, size)
+            if head < 0:
+                self.plan.framing.parts(items[i])
+                raise SystemError("a payload was refused for no reason")
+            total += head + layout.trailer_size
+        return total

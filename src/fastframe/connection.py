@@ -228,7 +228,7 @@ class Connection(Receiving, Sending):
             self._find_patience()
             if ahead := transport.take_over():
                 self._reader._push(deque([ahead]))
-            gate = Gate(transport)
+            gate = Gate(transport, self._reader._hush)
             tell(self)
         except BaseException:
             transport.release()
