@@ -35,6 +35,7 @@ TESTED_BY = {
     "_slices.pxi": "test_connection.py",
     "_pure_slices.py": "test_connection.py",
     "_lead.pxd": "test_writer.py",
+    "_outbox.pxi": "test_writer.py",
     "_pure.py": "test_decoder.py",
     "_pure_batch.py": "test_batch.py",
     "_pure_core.py": "test_faults.py",
@@ -81,7 +82,7 @@ def floor_of(module: str) -> int:
     first = module.partition(".")[0]
     if first in DESCRIPTIONS:
         floor = "descriptions"
-    elif first in ("_engine", "_channel", "_speedups", "_scan") or first.startswith("_pure"):
+    elif first in ("_engine", "_channel", "_speedups", "_scan", "_lead") or first.startswith("_pure"):
         floor = "engine"
     elif first == "__init__":
         floor = "package"

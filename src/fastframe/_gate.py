@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
+    from ._engine import FrameReader, FrameWriter
     from ._transport import Transport
 
     T = TypeVar("T")
@@ -29,15 +30,20 @@ class Gate:
     """The way into one connection.
 
     `place` is the receiver's: whoever deletes it receives, and sets it again. `sending` is the sender's lock.
-    Both then call `leave` if `over` is set.
+    Both then call `left` if `closed` is set.
+
+    Some go in and out without asking here: who takes a frame that lies ready in the reader, after a receive, and who
+    sends a small frame at once, after a send that had nothing to wait for. Whoever sends in another way, or closes,
+    stops that first, by the reader's `_hush` and the writer's `_still`.
     """
 
     __slots__ = (
         "_foreign",
         "_gone",
-        "_hush",
         "_inherited",
+        "_reader",
         "_transport",
+        "_writer",
         "closed",
         "is_ours",
         "over",
@@ -50,9 +56,9 @@ class Gate:
     is_ours: Callable[[], bool]
     """Whether it is this very thread that sends."""
 
-    def __init__(self, transport: Transport, hush: Callable[[], None]) -> None:
-        """hush: ends what goes on without asking here, once the gate is closed."""
-        self._hush = hush
+    def __init__(self, transport: Transport, reader: FrameReader, writer: FrameWriter) -> None:
+        self._reader = reader
+        self._writer = writer
         self.closed = False
         self.over = False  # closed, and nothing is left to do but to give the descriptor back
         self._gone = False  # the descriptor was given back
@@ -107,6 +113,7 @@ class Gate:
             self.open()
             if not self.sending.acquire(False):
                 self.wait_for_sender(deadline)
+            self._writer._still()
             self.open()
             return act(deadline, *args)
         finally:
@@ -123,8 +130,8 @@ class Gate:
             self._leave_again()
             return
         self.closed = True
-        self._hush()
         try:
+            self._hush()
             if self.receiving and self._transport.can_wake_first:
                 self._transport.wake(socket.SHUT_RD)
             # Below a send of this very thread, in a signal handler, there is nothing to wait for.
@@ -159,6 +166,7 @@ class Gate:
             try:
                 if not self.sending.acquire(False):
                     raise ConcurrentUse
+                self._writer._still()
                 self.open()
                 check()
                 self.closed = True
@@ -175,6 +183,7 @@ class Gate:
     def forked(self, usable: bool) -> None:
         """This is the child process: nobody is inside, and the connection is the parent's, or also this one's."""
         self._open_places()
+        self._writer._still(alone=True)
         self._inherited = True
         if not usable and not self.closed:
             self.closed = self._foreign = True
@@ -184,6 +193,12 @@ class Gate:
     def receiving(self) -> bool:
         """Whether anybody receives."""
         return not hasattr(self, "place")
+
+    def left(self) -> None:
+        """Somebody has left, who may have let others in without asking; the gate was closed in the meantime."""
+        self._hush()
+        if self.over:
+            self.leave()
 
     def leave(self) -> None:
         """Close the descriptor, if nobody is inside; else the last one who leaves does."""
@@ -196,6 +211,7 @@ class Gate:
                     return
                 if not self.receiving:
                     if not self._gone:
+                        self._hush()
                         self._transport.close()
                         self._gone = True
                     return
@@ -204,6 +220,11 @@ class Gate:
                     self.sending.release()
                 except RuntimeError:
                     pass  # not taken
+
+    def _hush(self) -> None:
+        """Let nobody go on without asking."""
+        self._reader._hush()
+        self._writer._still()
 
     def _leave_again(self) -> None:
         """Give back what another process goes on with, or what a close has left that an exception broke off."""
@@ -217,6 +238,7 @@ class Gate:
     def _as_last_sender(self, deadline: float | None, settle: Callable[[float | None], None]) -> None:
         try:
             if self._wait_for_sender(deadline):
+                self._writer._still()
                 settle(deadline)
         finally:
             try:

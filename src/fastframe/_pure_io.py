@@ -165,3 +165,13 @@ def wait(fd: int, for_write: bool, timeout: float | None, other: int = -1) -> bo
             return True
         if deadline is not None and time.monotonic() >= deadline:
             return False
+
+
+def gathered(buffers: list[Any], most: int) -> bytes:
+    """The first bytes of the buffers, joined, `most` at most."""
+    data = b""
+    for buffer in buffers:
+        if len(data) == most:
+            break
+        data += buffer[: most - len(data)]
+    return data

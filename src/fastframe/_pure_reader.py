@@ -125,16 +125,16 @@ class FrameReader(Core):
         """Iterates over what `read_one` gives, as long as that isn't None; and again."""
         return _Frames(self)
 
-    def _step(self) -> bytes | None:
-        """As `read_one`, within an iteration."""
-        return self.read_one()
+    def _ready(self) -> Iterable[bytes]:
+        """Iterates over frames that are there without a call of `_incoming`: none."""
+        return ()
 
     def _iterate(self, later: Callable[[], bytes | None]) -> Iterator[bytes]:
         """An iterator over the frames that `later()` gives, until that gives None."""
         return iter(later, None)
 
     def _hush(self) -> None:
-        """Let no iteration go on by itself: none does."""
+        """Let `_ready` have no frames: it never has."""
 
     def _look(self) -> int | None:
         """The bytes of the next frame, received and held; -1 if a read would raise; None if it would have to wait."""

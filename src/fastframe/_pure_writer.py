@@ -14,7 +14,7 @@ import stat
 
 from ._channel import PASSING, Channel
 from ._pure_guard import Guarded
-from ._pure_io import DONTWAIT, NOSIGNAL, is_handlers, is_ready, not_none, opened
+from ._pure_io import DONTWAIT, NOSIGNAL, gathered, is_handlers, is_ready, not_none, opened
 from ._pure_loops import STRUCTS
 from .errors import ConnectionLost, QueueFull
 from .framing import Framing, LengthField
@@ -23,7 +23,6 @@ from .stats import Stats
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
 
     from typing_extensions import Buffer
 
@@ -235,6 +234,16 @@ class FrameWriter(Guarded):
             return not self._pending
         finally:
             self._idle = True
+
+    def _dash(self, payload: Buffer) -> bool | None:
+        """Write where nobody has to be asked: False, `write` has to do it."""
+        return False
+
+    def _calm(self) -> None:
+        """Let everybody `_dash`: nobody does."""
+
+    def _still(self, alone: bool = False) -> None:
+        """Wait for those who do."""
 
     def _withdraw(self) -> bool:
         """Take the last write back, if none of its bytes has been sent: True if so."""
@@ -458,7 +467,7 @@ class FrameWriter(Guarded):
             first = memoryview(first)[self._at :]
         if stop - index == 1 or most:
             if most:
-                first = _gathered([first, *pieces[index + 1 : stop]], most)
+                first = gathered([first, *pieces[index + 1 : stop]], most)
             if self._channel is not None:
                 sent.extend(not_none(map(self._channel.send, (bytes(first),))))
             elif alias is None:
@@ -472,16 +481,6 @@ class FrameWriter(Guarded):
             else:
                 sent.extend(map(alias.sendmsg, (buffers,), ((),), (_FLAGS,)))
         return True
-
-
-def _gathered(buffers: list[Any], most: int) -> bytes:
-    """The first bytes of the buffers, joined, `most` at most."""
-    data = b""
-    for buffer in buffers:
-        if len(data) == most:
-            break
-        data += buffer[: most - len(data)]
-    return data
 
 
 def _plan(framing: Framing) -> tuple[Callable[[int], bytes], int, int] | None:

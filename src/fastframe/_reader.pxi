@@ -210,22 +210,21 @@ cdef class FrameReader(_Stream):
         frames.reader = self
         return frames
 
-    def _step(self):
-        """As `read_one`, within an iteration: it may go on by itself until anything else is called."""
-        cdef bytes frame = self.one()
-        if frame is not None:
-            self.quiet = self.plan.layout.plain and not (self.single or self.out or self.target != NULL)
-        return frame
+    def _ready(self):
+        """Iterates over frames that `_incoming` has left complete, as long as nothing else is called."""
+        cdef _Ready frames = _Ready.__new__(_Ready)
+        frames.reader = self
+        return frames
 
     def _iterate(self, later):
-        """An iterator over the frames, those of `later()` where it can't go on by itself, until that gives None."""
+        """An iterator over the frames of `_ready`, or of `later()` where there is none, until that gives None."""
         cdef _Iteration iteration = _Iteration.__new__(_Iteration)
         iteration.reader = self
         iteration.later = later
         return iteration
 
     def _hush(self):
-        """Let no iteration go on by itself."""
+        """Let `_ready` have no frames."""
         self.quiet = False
 
     cdef inline bytes swift(self):
@@ -390,8 +389,10 @@ cdef class FrameReader(_Stream):
         return PyBytes_GET_SIZE(got)
 
 
+@cython.final
+@cython.internal
 cdef class _Frames:
-    """The iterator. It may go on after it has stopped."""
+    """What `_incoming` gives. It may go on after it has stopped."""
 
     cdef FrameReader reader
 
@@ -399,7 +400,26 @@ cdef class _Frames:
         return self
 
     def __next__(self):
-        frame = self.reader.one()
+        cdef FrameReader reader = self.reader
+        frame = reader.one()
+        if frame is None:
+            raise StopIteration
+        reader.quiet = reader.plan.layout.plain and not (reader.single or reader.out or reader.target != NULL)
+        return frame
+
+
+@cython.final
+@cython.internal
+cdef class _Ready:
+    """What `_ready` gives. It may go on after it has stopped."""
+
+    cdef FrameReader reader
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        frame = self.reader.swift() if self.reader.quiet else None
         if frame is None:
             raise StopIteration
         return frame
@@ -408,7 +428,7 @@ cdef class _Frames:
 @cython.final
 @cython.internal
 cdef class _Iteration:
-    """What `_iterate` gives. Its user mustn't be inside of any other call of the reader's owner."""
+    """What `_iterate` gives."""
 
     cdef FrameReader reader
     cdef object later

@@ -30,6 +30,9 @@ class Receiving(Calls):
 
     def recv(self, timeout: float | None = OWN) -> bytes:
         """The next frame."""
+        if timeout is OWN:
+            for frame in self._ready:
+                return frame
         # What _receive does, in line: this is the call that is made most often.
         gate = self._gate
         deadline = OWN if timeout is OWN else self._until(timeout)
@@ -49,8 +52,8 @@ class Receiving(Calls):
             raise
         finally:
             gate.place = True
-            if gate.over:
-                gate.leave()
+            if gate.closed:
+                gate.left()
 
     def recv_many(self, timeout: float | None = OWN) -> list[bytes]:
         """All frames that are there, at least one. (With readahead=False: one.)"""
@@ -119,6 +122,8 @@ class Receiving(Calls):
     # --- Helpers
 
     _reads_ahead: bool
+    _ready: Iterable[bytes]
+    """Frames that can be had without asking anybody: they lie in the reader, and nothing was called since it gave one."""
     _frames: Iterable[bytes]
     _patient: bool
     """Where no time is kept the system call itself may wait: one call less for each frame that has to be waited for."""
@@ -131,17 +136,13 @@ class Receiving(Calls):
         raise NotImplementedError
 
     def _step(self) -> bytes | None:
-        """A frame of an iteration, which goes on by itself until somebody calls anything; None at the end."""
-        gate = self._gate
-        if gate.is_closed:
+        """The next frame of an iteration; None at the end."""
+        if self._gate.is_closed:
             return None
         try:
-            return self._receive(self._reader._step, OWN)
+            return self.recv()
         except ConnectionClosed:
             return None
-        finally:
-            if gate.closed:
-                self._reader._hush()
 
     def _receive(self, read: Callable[[], T | None], timeout: float | None, nothing: T | None = None) -> T:
         """What `read` gives, once it gives something, as the only one who receives. It gives `nothing` if it would wait."""
@@ -167,8 +168,8 @@ class Receiving(Calls):
             raise
         finally:
             gate.place = True
-            if gate.over:
-                gate.leave()
+            if gate.closed:
+                gate.left()
 
     def _receive_later(self, read: Callable[[], T | None], deadline: float | None, nothing: T | None = None) -> T:
         if deadline is OWN:

@@ -38,10 +38,18 @@ class Sending(Calls):
         ValueError or TypeError for a payload that can't be sent, of which nothing is. An exception
         of a signal handler passes; `pending` then says if the frame is partly sent.
         """
-        gate = self._gate
         if fds:
-            gate.send(self._until(timeout), self._send_with, payload, checked(fds))
+            self._gate.send(self._until(timeout), self._send_with, payload, checked(fds))
             return
+        writer = self._writer
+        if timeout is OWN:
+            sent = writer._dash(payload)
+            if sent:
+                return
+            if sent is None:
+                self._go_on()
+                return
+        gate = self._gate
         # What Gate.send does, in line: this is the call that is made most often.
         deadline = OWN if timeout is OWN else self._until(timeout)
         if gate.is_ours():
@@ -51,11 +59,12 @@ class Sending(Calls):
                 if deadline is OWN:
                     deadline = self._until(OWN)
                 gate.wait_for_sender(deadline)
+            writer._still()
             if gate.closed or self._half_closed:
                 self._check_open()
-            writer = self._writer
             try:
                 if writer.write(payload):
+                    writer._calm()
                     return
                 if self._drain(self._until(OWN) if deadline is OWN else deadline):
                     return
@@ -68,8 +77,8 @@ class Sending(Calls):
                 gate.sending.release()
             except RuntimeError:
                 pass  # not taken
-            if gate.over:
-                gate.leave()
+            if gate.closed:
+                gate.left()
 
     def send_many(self, payloads: Iterable[Buffer], timeout: float | None = OWN) -> None:
         """Send a frame for each payload, in slices of up to 1024 frames or 256 KiB.
@@ -118,6 +127,14 @@ class Sending(Calls):
             raise self._gate.why()
         if self._half_closed:
             raise ValueError("sending is shut down")
+
+    def _go_on(self) -> None:
+        """Send what is left of a frame that has begun."""
+        try:
+            self.flush()
+        except ValueError:
+            self._gate.check()
+            raise
 
     def _send_slices(self, deadline: float | None, payloads: Iterable[Buffer]) -> None:
         writer, slices = self._writer, Slices(payloads)

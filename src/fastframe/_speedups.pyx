@@ -14,7 +14,8 @@ caller with ConcurrentUse. The GIL is released around each system call.
     _stream.pxi    what Decoder and FrameReader share: the frames in them
     _decoder.pxi   bytes in, frames out
     _reader.pxi    the recv loop
-    _writer.pxi    the send loop
+    _outbox.pxi    the send loop
+    _writer.pxi    frames on their way to it
     _gather.pxi    many frames on their way into few system calls
     _slices.pxi    payloads, as many at a time as go out together
 """
@@ -109,6 +110,7 @@ cdef extern from "_sys.h":
     bint ff_is_local(int) nogil
     int ff_socket_type(ff_fd) nogil
     void ff_prepare(ff_fd) nogil
+    void ff_yield() nogil
     int ff_wait(ff_fd, int, int, int) nogil
     ff_count ff_read(ff_fd, int, int, int, void *, size_t) nogil
     ff_count ff_write(ff_fd, int, int, ff_part *, int) nogil
@@ -120,6 +122,7 @@ include "_queue.pxi"
 include "_stream.pxi"
 include "_decoder.pxi"
 include "_reader.pxi"
+include "_outbox.pxi"
 include "_writer.pxi"
 include "_gather.pxi"
 include "_slices.pxi"

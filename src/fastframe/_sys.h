@@ -49,6 +49,7 @@ static inline int ff_socket_type(ff_fd fd)
 }
 
 static inline void ff_prepare(ff_fd fd) { (void)fd; }
+static inline void ff_yield(void) { Sleep(0); }
 
 /* A call that may wait isn't made here: no signal would interrupt it. */
 static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, int may_wait, void *buffer, size_t size)
@@ -106,6 +107,7 @@ static inline int ff_wait(ff_fd fd, int for_write, int milliseconds, int other)
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -160,6 +162,8 @@ static inline void ff_prepare(ff_fd fd)
     (void)fd;
 #endif
 }
+
+static inline void ff_yield(void) { (void)sched_yield(); }
 
 /* More than 0: ready, or in an error that the next call will tell, or the other one is readable (-1: there is no
  * other); 0: the time is up; -1: see ff_last_error. */

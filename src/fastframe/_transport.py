@@ -278,6 +278,12 @@ class Absent:
     def _hush(self) -> None:
         """Nothing is received."""
 
+    def _still(self, alone: bool = False) -> None:
+        """Nothing is sent."""
+
+    def _ready(self) -> tuple[()]:
+        return ()
+
     def _incoming(self) -> Absent:
         return self
 

@@ -225,10 +225,11 @@ class Connection(Receiving, Sending):
             if transport.sending is not None:
                 self._writer = FrameWriter(transport.sending, send_framing, max_pending=sys.maxsize)
             self._frames = self._reader._incoming()
+            self._ready = self._reader._ready()
             self._find_patience()
             if ahead := transport.take_over():
                 self._reader._push(deque([ahead]))
-            gate = Gate(transport, self._reader._hush)
+            gate = Gate(transport, self._reader, self._writer)
             tell(self)
         except BaseException:
             transport.release()
