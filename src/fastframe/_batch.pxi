@@ -31,6 +31,8 @@ cdef Block *new_block(Py_ssize_t size) except NULL:
         pooled -= 1
         block = pool[pooled]
     else:
+        if size == POOLED_SIZE:
+            ff_prime()  # many frames of a few hundred bytes, freed together, are as much as a large one
         block = <Block *>PyMem_RawMalloc(sizeof(Block) + size)
         if block == NULL:
             raise MemoryError

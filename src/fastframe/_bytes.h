@@ -43,9 +43,9 @@ static inline void ff_copy(void *to, const void *from, size_t size)
     }
 }
 
-/* Before the first large frame: show the C library a block that is mapped and freed, once.
+/* Before the first large frame, or the first 256 KiB of small ones: show the C library a block that is mapped and freed.
  *
- * glibc gives the end of its heap back to the system whenever 128 KiB are free there, so that each large frame would
+ * glibc gives the end of its heap back to the system whenever 128 KiB are free there, so that each batch of frames would
  * take its pages anew; from the size of such a block on it takes twice that for usual. Others don't care.
  */
 static inline void ff_prime(void)
@@ -54,7 +54,7 @@ static inline void ff_prime(void)
     void *volatile block; /* or else the compiler leaves both calls out */
     if (!primed) {
         primed = 1;
-        block = malloc(1 << 20);
+        block = malloc(1 << 22);
         free(block);
     }
 }

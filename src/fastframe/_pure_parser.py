@@ -141,6 +141,9 @@ class Parser(Guarded):
                 raise
             else:
                 if found and most >= 0:
+                    if most == ONE and self._at == end:
+                        self._at = 0
+                        del queue[0]
                     return True
                 continue
             if most == PEEK:

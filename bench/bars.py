@@ -1,0 +1,62 @@
+"""The bars that fastframe is held to: the most CPU time that a row may need, in multiples of another's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from results import REFERENCE, Case, Ratio, Results, compare
+
+__all__ = ["BARS", "PYTHON", "Bar", "Judgement", "judge"]
+
+PYTHON = "CPython 3.13"  # the bars hold for it, and over TCP on the loopback
+SIZES = (16, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20)
+
+
+class Bar(NamedTuple):
+    """`limits` are for the payloads of SIZES; `against` is the contender whose CPU time is the unit."""
+
+    title: str
+    work: str
+    contender: str
+    limits: tuple[float, ...]
+    batch: int = 0
+    against: str = REFERENCE
+
+
+BARS = (
+    Bar("FrameReader.read()", "receive", "reader", (3.0, 3.4, 2.0, 1.8, 1.5, 1.2, 1.2)),
+    Bar("read_batch().views()", "receive", "views", (2.9, 3.0, 1.9, 1.3, 1.1, 1.1, 1.3)),
+    Bar("read_batch(), NumPy sum of .lengths", "receive", "lengths", (0.5, 0.9, 1.0, 1.05, 1.1, 1.1, 1.3)),
+    Bar("for frame in Connection", "receive", "iterate", (5.0, 4.5, 2.6, 1.9, 1.6, 1.2, 1.2)),
+    Bar("Connection.recv_many()", "receive", "recv_many", (3.2, 3.6, 2.1, 1.9, 1.5, 1.2, 1.2)),
+    Bar("send_many, 1000 frames a call", "send", "connection", (2.3, 1.6, 1.2, 1.2, 1.1, 1.1, 1.1), batch=1000),
+    Bar("send, one by one", "send", "connection", (1.4, 1.4, 1.4, 1.3, 1.2, 1.1, 1.1), batch=1),
+    Bar("send and recv, a round trip", "trip", "trip", (1.15,) * len(SIZES), against="by_hand"),
+)
+
+
+class Judgement(NamedTuple):
+    """One bar at one size; `ratio` is what was measured, `against` the title of the row whose time is the unit."""
+
+    bar: Bar
+    size: int
+    limit: float
+    ratio: Ratio
+    against: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the median, rounded as it is told, is within the limit."""
+        return round(self.ratio.median, 2) <= self.limit
+
+
+def judge(results: Results) -> list[Judgement]:
+    """Every bar that was measured, at every size that was. Empty on another Python than the bars are for."""
+    found = []
+    for bar in BARS if PYTHON in results.versions.get("python", "") else ():
+        for size, limit in zip(SIZES, bar.limits, strict=True):
+            case = Case(bar.work, "tcp", size, bar.batch)
+            row, other = results.find(case, bar.contender), results.find(case, bar.against)
+            if row and other and (ratio := compare(row, other)):
+                found.append(Judgement(bar, size, limit, ratio, other.title))
+    return found
