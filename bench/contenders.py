@@ -28,8 +28,6 @@ class Contender(NamedTuple):
     """How many times the usual warm-up it gets."""
     environment: tuple[tuple[str, str], ...] = ()
     """Variables and their values."""
-    has_own_peer: bool = False
-    """Whether it brings along the other end of what it sends."""
     alias: str = ""
     """The program's own name for it, if it has another."""
 
@@ -134,7 +132,12 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("protocol", "asyncio Protocol, parser in Python", ASYNCIO, ("receive", "send", "echo")),
     Contender("streams", "asyncio streams, readexactly twice", ASYNCIO, ("receive", "send", "echo")),
     Contender(
-        "twisted", "Twisted Int32StringReceiver", "python/twisted_.py", ("receive", "send", "echo"), ("twisted",)
+        "twisted",
+        "Twisted Int32StringReceiver",
+        "python/twisted_.py",
+        ("receive", "send", "echo"),
+        ("twisted",),
+        note="its transport gathers what is sent one by one, and writes up to 64 KiB at once",
     ),
     Contender("trio", "trio, parser in Python", "python/trio_.py", ("receive", "send", "echo"), ("trio",)),
     Contender(

@@ -18,7 +18,7 @@ from contenders import Contender
 from results import Case
 from wire import Wire
 
-__all__ = ["Failed", "Measured", "Programs"]
+__all__ = ["Failed", "Measured", "Programs", "Unsupported"]
 
 HERE = Path(__file__).parent
 PATIENCE = 60
@@ -27,6 +27,8 @@ MIB = 1 << 20
 """A file of frames has about that many bytes,"""
 LEAST_FRAMES = 4
 """but at least so many frames, and"""
+UNSUPPORTED = 3
+"""The exit status of a contender that can't do a work."""
 SLOW_FRAMES = 2048
 """at most so many where each costs a system call or more."""
 
@@ -41,6 +43,10 @@ class Measured(NamedTuple):
 
 class Failed(Exception):
     """A contender didn't do its work; the text says how that was noticed."""
+
+
+class Unsupported(Exception):
+    """A contender can't do this work here; the text says what it lacks."""
 
 
 class Programs:
@@ -104,10 +110,9 @@ class Programs:
         sink = stack.enter_context(self._started([*self._load, *load], self._other_cpu, ready=True))
         given = [str(wire.path), str(warm * wire.frames), str(times * wire.frames), str(case.batch)]
         answer = self._answer(self._run(contender, "send", endpoint, *given), None, case.size)
-        if not contender.has_own_peer:
-            came = json.loads(_finished(sink))["bytes"]
-            if came != wire.path.stat().st_size * (warm + times):
-                raise Failed(f"{came} bytes came of {wire.path.stat().st_size * (warm + times)}")
+        came, sent = json.loads(_finished(sink))["bytes"], wire.path.stat().st_size * (warm + times)
+        if came != sent:
+            raise Failed(f"{came} bytes came of {sent}")
         return Measured(answer["cpu"], answer["wall"], answer["frames"])
 
     def _echo(
@@ -171,24 +176,27 @@ class Programs:
         try:
             if ready:
                 assert process.stdout is not None
-                if process.stdout.readline().strip() != "ready":
-                    _finished(process)
-                    raise Failed("it doesn't get ready")
+                line = process.stdout.readline()
+                if line.strip() != "ready":
+                    raise Failed(f"it isn't ready, but says {_finished(process, line)!r}")
             yield process
         finally:
             process.kill()
             process.communicate()
 
 
-def _finished(process: subprocess.Popen[str]) -> str:
-    """The last line that a process printed before it ended well."""
+def _finished(process: subprocess.Popen[str], printed: str = "") -> str:
+    """The last line that a process printed before it ended well; `printed` was read already."""
     try:
-        printed, told = process.communicate(timeout=PATIENCE)
+        rest, told = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise Failed(f"not done within {PATIENCE} seconds") from None
+    last = (printed + rest).strip().rpartition("\n")[2]
+    if process.returncode == UNSUPPORTED:
+        raise Unsupported(json.loads(last)["unsupported"])
     if process.returncode:
         raise Failed((told.strip().splitlines() or [f"exit status {process.returncode}"])[-1])
-    return printed.strip().rpartition("\n")[2]
+    return last
 
 
 def _endpoint(transport: str, folder: str) -> str:

@@ -21,7 +21,7 @@ from contenders import CONTENDERS, Contender
 from fit import Fit
 from machine import machine, versions
 from plan import SIZES, WORKS, cases
-from programs import Failed, Programs
+from programs import Failed, Programs, Unsupported
 from results import REFERENCE, Case, Results, Row
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -38,7 +38,9 @@ Step = Callable[[str], None]
 @click.option("--size", "sizes", multiple=True, type=int, help=f"Only payloads of so many bytes. Default: {SIZES}.")
 @click.option("--transport", "transports", multiple=True, type=click.Choice(["tcp", "unix", "memory"]))
 @click.option("--contender", "names", multiple=True, help="Only these, and C. `contenders.py` names them.")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved; their median is told.")
+@click.option(
+    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Interleaved; their median is told."
+)
 @click.option("--seconds", default=0.1, show_default=True, type=click.FloatRange(0.001), help="CPU seconds of a run.")
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Where the raw numbers go.")
 @click.option("--charts", type=click.Path(path_type=Path), help="The folder where charts go, as SVG and PNG.")
@@ -86,7 +88,9 @@ def main(
             console.print(path)
     if failed := [row for row in results.rows if row.failure]:
         for row in failed:
-            console.print(f"[bold red]FAILED[/] {row.title}, {row.work} {row.size} B over {row.transport}: {row.failure}")
+            console.print(
+                f"[bold red]FAILED[/] {row.title}, {row.work} {row.size} B over {row.transport}: {row.failure}"
+            )
         raise click.exceptions.Exit(1)
 
 
@@ -131,6 +135,11 @@ def _measure(
                     try:
                         frames = fit.frames(contender, case)
                         measured = programs.measure(contender, case, frames)
+                    except Unsupported as error:
+                        results.missing[f"{row.title}, {case.work} over {case.transport}"] = str(error)
+                        row.failure = str(error)
+                        results.rows.remove(row)
+                        continue
                     except (Failed, ValueError, KeyError) as error:
                         row.failure = f"in round {number + 1}: {error or repr(error)}"
                         continue

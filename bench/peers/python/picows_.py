@@ -12,7 +12,7 @@ from itertools import groupby
 import bridge
 import uvloop
 from picows import WSFrame, WSListener, WSTransport, ws_connect
-from program import LIMIT, Job, listen, main
+from program import LIMIT, Job, listen, main, unsupported
 
 import fastframe
 
@@ -82,7 +82,7 @@ class Receiver(WSListener):
 async def receive(job: Job) -> None:
     """A callback for each."""
     if not job.endpoint.startswith("tcp:"):
-        raise SystemExit("picows speaks TCP only")
+        unsupported("picows speaks TCP only")
     listener = listen("tcp:0")
     bridge.start(serve, job.endpoint, listener)
     receiver: Receiver

@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 HEADER = struct.Struct(">I")
 LIMIT = 16 << 20
@@ -203,6 +203,12 @@ def listen(endpoint: str) -> socket.socket:
     sock.bind(address)
     sock.listen(4096)
     return sock
+
+
+def unsupported(lack: str) -> NoReturn:
+    """Say that this contender can't do the work here, for lack of what is told, and end."""
+    print(json.dumps({"unsupported": lack}))
+    raise SystemExit(3)
 
 
 def ready() -> None:

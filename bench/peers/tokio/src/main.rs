@@ -36,13 +36,19 @@ impl Setting {
     }
 
     fn number(&self, place: usize) -> Outcome<u64> {
-        Ok(self.rest.get(place).ok_or("an argument is missing")?.parse()?)
+        Ok(self
+            .rest
+            .get(place)
+            .ok_or("an argument is missing")?
+            .parse()?)
     }
 }
 
 /// Lengths of four bytes, big endian, are its default.
 fn codec() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder().max_frame_length(LIMIT).new_codec()
+    LengthDelimitedCodec::builder()
+        .max_frame_length(LIMIT)
+        .new_codec()
 }
 
 /// What was done since the clock started.
@@ -55,7 +61,12 @@ struct Tally {
 
 impl Tally {
     fn start() -> Tally {
-        Tally { frames: 0, bytes: 0, wall: Instant::now(), cpu: cpu_seconds() }
+        Tally {
+            frames: 0,
+            bytes: 0,
+            wall: Instant::now(),
+            cpu: cpu_seconds(),
+        }
     }
 
     fn add(&mut self, payload: &[u8]) {
@@ -67,7 +78,9 @@ impl Tally {
         let cpu = cpu_seconds() - self.cpu;
         let wall = self.wall.elapsed().as_secs_f64();
         let (frames, bytes) = (self.frames, self.bytes);
-        format!(r#"{{"crc": {crc}, "frames": {frames}, "bytes": {bytes}, "cpu": {cpu:.9}, "wall": {wall:.9}}}"#)
+        format!(
+            r#"{{"crc": {crc}, "frames": {frames}, "bytes": {bytes}, "cpu": {cpu:.9}, "wall": {wall:.9}}}"#
+        )
     }
 }
 
@@ -84,7 +97,11 @@ const CRC_TABLE: [u32; 256] = {
     while at < 256 {
         let (mut value, mut bit) = (at as u32, 0);
         while bit < 8 {
-            value = if value & 1 == 1 { value >> 1 ^ 0xEDB8_8320 } else { value >> 1 };
+            value = if value & 1 == 1 {
+                value >> 1 ^ 0xEDB8_8320
+            } else {
+                value >> 1
+            };
             bit += 1;
         }
         table[at] = value;
@@ -95,10 +112,15 @@ const CRC_TABLE: [u32; 256] = {
 
 /// zlib's CRC-32, to be begun with 0.
 fn crc32(crc: u32, data: &[u8]) -> u32 {
-    !data.iter().fold(!crc, |crc, byte| CRC_TABLE[(crc as u8 ^ byte) as usize] ^ crc >> 8)
+    !data.iter().fold(!crc, |crc, byte| {
+        CRC_TABLE[(crc as u8 ^ byte) as usize] ^ crc >> 8
+    })
 }
 
-async fn receive<S: AsyncRead + AsyncWrite + Unpin>(stream: S, setting: &Setting) -> Outcome<String> {
+async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    setting: &Setting,
+) -> Outcome<String> {
     let (warm, frames) = (setting.number(0)?, setting.number(1)?);
     let mut framed = setting.framed(stream);
     let mut crc = 0;
@@ -132,7 +154,11 @@ fn payloads_in(path: &str) -> Outcome<Vec<Bytes>> {
 
 async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: S, setting: &Setting) -> Outcome<String> {
     let payloads = payloads_in(setting.rest.first().ok_or("FILE is missing")?)?;
-    let (warm, frames, batch) = (setting.number(1)?, setting.number(2)?, setting.number(3)?.max(1));
+    let (warm, frames, batch) = (
+        setting.number(1)?,
+        setting.number(2)?,
+        setting.number(3)?.max(1),
+    );
     let mut framed = setting.framed(stream);
     let mut ring = payloads.iter().cycle();
     let mut tally = Tally::start();
@@ -193,7 +219,9 @@ async fn run(work: &str, setting: &Setting) -> Outcome<()> {
     }
     let report = match (work, &setting.endpoint) {
         ("receive", Endpoint::Tcp(port)) => receive(connected(*port).await?, setting).await?,
-        ("receive", Endpoint::Unix(path)) => receive(UnixStream::connect(path).await?, setting).await?,
+        ("receive", Endpoint::Unix(path)) => {
+            receive(UnixStream::connect(path).await?, setting).await?
+        }
         ("send", Endpoint::Tcp(port)) => send(connected(*port).await?, setting).await?,
         ("send", Endpoint::Unix(path)) => send(UnixStream::connect(path).await?, setting).await?,
         _ => return Err(format!("no such work: {work}").into()),
@@ -210,7 +238,11 @@ async fn connected(port: u16) -> io::Result<TcpStream> {
 
 fn started() -> Outcome<()> {
     let mut arguments = env::args().skip(1);
-    let mut next = || arguments.next().ok_or("usage: peer NAME receive|send|echo ENDPOINT ARGUMENT...");
+    let mut next = || {
+        arguments
+            .next()
+            .ok_or("usage: peer NAME receive|send|echo ENDPOINT ARGUMENT...")
+    };
     let capacity = match next()?.as_str() {
         "tokio" => None,
         "tokio-256k" => Some(256 << 10),
@@ -222,8 +254,15 @@ fn started() -> Outcome<()> {
         Some(("unix", path)) => Endpoint::Unix(path.into()),
         _ => return Err(format!("no such endpoint: {place}").into()),
     };
-    let setting = Setting { capacity, endpoint, rest: arguments.collect() };
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(run(&work, &setting))
+    let setting = Setting {
+        capacity,
+        endpoint,
+        rest: arguments.collect(),
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?
+        .block_on(run(&work, &setting))
 }
 
 fn main() {
