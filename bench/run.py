@@ -16,6 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
 from build import Missing
 from contenders import CONTENDERS, Contender
 from fit import Fit
@@ -23,8 +26,6 @@ from machine import machine, versions
 from plan import SIZES, WORKS, cases
 from programs import Failed, Programs, Unsupported
 from results import REFERENCE, Case, Results, Row
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from table import show
 
 BUILT = Path(__file__).parents[1] / "build" / "bench"

@@ -18,10 +18,9 @@ import threading
 import time
 from pathlib import Path
 
+import fastframe
 from build import build
 from wire import Wire
-
-import fastframe
 
 BUILT = Path(__file__).parents[1] / "build" / "bench"
 
