@@ -56,9 +56,11 @@ class Program:
             time.sleep(0.001)
 
     def wait(self) -> bytes:
-        """All that it has printed, at its end."""
+        """All that it has printed, at its end: its own, as the end of its input would have it leave bytes unread."""
+        assert self.process.stdin is not None
+        self.process.wait(LONG)
         with suppress(BrokenPipeError):
-            self.process.communicate(timeout=LONG)
+            self.process.stdin.close()
         return self._heard.read_bytes()
 
 
