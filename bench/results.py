@@ -64,8 +64,8 @@ class Row:
     """One contender in one case.
 
     `engine` is fastframe's engine, "cython" or "pure", and "" for a rival. `ns` and `wall` are nanoseconds a frame in
-    each round, CPU time and time by the clock, None where the round gave no number. `calls` is system calls a MB.
-    `failure` says what went wrong; `note` what a reader must know to judge the numbers.
+    each round, CPU time and time by the clock, None where the round gave no number. `failure` says what
+    went wrong; `note` what a reader must know to judge the numbers.
     """
 
     work: str
@@ -79,7 +79,6 @@ class Row:
     engine: str
     ns: list[float | None]
     wall: list[float | None]
-    calls: float | None = None
     failure: str = ""
     note: str = ""
 

@@ -26,7 +26,7 @@ from machine import machine, versions
 from plan import SIZES, WORKS, cases
 from programs import Failed, Programs, Unsupported
 from results import REFERENCE, Case, Results, Row
-from table import show
+from table import column, heading, show
 
 BUILT = Path(__file__).parents[1] / "build" / "bench"
 """Programs stay there, until their sources change."""
@@ -129,7 +129,7 @@ def _measure(
             rows = [_row(case, contender) for contender in doing]
             results.rows += rows
             for number in range(results.rounds):
-                step(_text(case))
+                step(f"{heading(case)}: {column(case)}")
                 for contender, row in zip(doing, rows, strict=True):
                     if row.failure:
                         continue
@@ -164,15 +164,6 @@ def _row(case: Case, contender: Contender) -> Row:
     )
 
 
-def _text(case: Case) -> str:
-    text = f"{case.work} {case.size} B, {case.transport}"
-    if case.work == "send":
-        text += ", one by one" if case.batch == 1 else f", {case.batch} a call"
-    if case.work == "echo":
-        text += f", {case.connections} x {case.in_flight}"
-    return text
-
-
 @contextmanager
 def _progress(console: Console, steps: int) -> Iterator[Step]:
     """Gives what is to be called before each step: a bar moves, or where there is no terminal, a line tells each case."""
@@ -186,7 +177,7 @@ def _progress(console: Console, steps: int) -> Iterator[Step]:
 
         yield tell
         return
-    columns = (TextColumn("{task.description:34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # Told when it changes, and not in between: a thread that draws would take its time from a contender.
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, auto_refresh=False) as progress:
         task = progress.add_task("", total=steps, completed=-1)

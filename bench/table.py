@@ -12,7 +12,7 @@ from rich.table import Table
 from bars import BARS, PYTHON, judge
 from results import REFERENCE, Case, Ratio, Results, Row, number_text, size_text, time_text
 
-__all__ = ["show"]
+__all__ = ["column", "heading", "show"]
 
 PIPED_WIDTH = 160  # columns, where no terminal says how many
 SPREAD = 1.1  # from which max / min on it is shown
@@ -42,14 +42,11 @@ def show(results: Results, console: Console) -> None:
     console.print(f"{UNIT}.\n", highlight=False)
     groups: dict[str, list[Row]] = {}
     for row in sorted(results.rows, key=lambda row: [*WORKS].index(row.work)):
-        groups.setdefault(heading(row), []).append(row)
+        groups.setdefault(heading(row.case), []).append(row)
     for title, rows in groups.items():
         console.print(f"[bold]{title}[/]")
         console.print(grid(rows, lambda row: cell(results, row, console.width >= SPREAD_WIDTH)))
         notes(console, rows)
-        if any(row.calls is not None for row in rows):
-            console.print(f"[bold]{title}: system calls a MB[/]")
-            console.print(grid(rows, calls))
     listing(console, "Left out", (f"{title}: {why}" for title, why in results.missing.items()))
     console.print("[bold]What fastframe loses[/]")
     lost = losses(results)
@@ -62,13 +59,13 @@ def show(results: Results, console: Console) -> None:
     bars(console, results)
 
 
-def heading(row: Row) -> str:
+def heading(case: Case) -> str:
     """The table that it belongs to."""
-    text = f"{WORKS[row.work]} {TRANSPORTS[row.transport]}"
-    if row.work == "send":
-        text += ", one by one" if row.batch == 1 else f", {row.batch} frames a call"
-    if row.work == "echo":
-        text += f", frames of {size_text(row.size)}, connections × frames in flight"
+    text = f"{WORKS[case.work]} {TRANSPORTS[case.transport]}"
+    if case.work == "send":
+        text += ", one by one" if case.batch == 1 else f", {case.batch} frames a call"
+    if case.work == "echo":
+        text += f", frames of {size_text(case.size)}, connections × frames in flight"
     return text
 
 
@@ -102,10 +99,6 @@ def cell(results: Results, row: Row, roomy: bool) -> str:
     if row.median_ns is None:
         return "[red]failed[/]" if row.failure else "–"
     return f"[dim]{time_text(row.median_ns)}[/]"
-
-
-def calls(row: Row) -> str:
-    return "" if row.calls is None else number_text(row.calls)
 
 
 def spread(ratio: Ratio) -> str:
