@@ -31,8 +31,6 @@ UNSUPPORTED = 3
 """The exit status of a contender that can't do a work."""
 SLOW_FRAMES = 2048
 """at most so many where each costs a system call or more."""
-ECHO_WARM = 10
-"""How many times the usual warm-up an echo server gets at most: with one frame in flight that is half a second already."""
 
 
 class Measured(NamedTuple):
@@ -123,7 +121,8 @@ class Programs:
         command = [*self.command(contender.program), contender.alias or contender.name, "echo", endpoint]
         server = stack.enter_context(self._started(command, self._cpu, ready=True, contender=contender))
         load = [*self._load, "clients", endpoint, str(wire.path), str(case.connections), str(case.in_flight)]
-        load += [str(min(contender.warm, ECHO_WARM) * wire.frames), str(times * wire.frames), str(server.pid)]
+        warm = contender.warm * case.in_flight * wire.frames  # with one in flight it takes as long
+        load += [str(warm), str(times * wire.frames), str(server.pid)]
         clients = stack.enter_context(self._started(load, self._other_cpu))
         answer = json.loads(_finished(clients))
         return Measured(answer["cpu"], answer["wall"], answer["frames"])
