@@ -9,8 +9,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-TUNABLES = "glibc.cpu.hwcaps=-AVX2,-ERMS,-FSRM:glibc.cpu.x86_non_temporal_threshold=0x10000000"
-"""memcpy and its like come in variants, and glibc takes one by the processor's features and caches: always the same here."""
+TUNABLES = ":".join(
+    (
+        "glibc.cpu.hwcaps=-AVX2,-ERMS,-FSRM",
+        "glibc.cpu.x86_non_temporal_threshold=0x10000000",
+        "glibc.malloc.tcache_max=65536",
+        "glibc.malloc.tcache_count=2000",
+    )
+)
+"""memcpy and its like come in variants, and glibc takes one by the processor's features and caches: always the same here.
+What malloc does for larger objects hangs on the length of paths and arguments, unless all are kept for the next one."""
 
 KEPT = ("PATH", "PYTHONPATH", "LANG", "TMPDIR", "FASTFRAME_PURE")
 """What a counted program gets of the environment. PYTHONHASHSEED decides how dicts and sets are probed."""

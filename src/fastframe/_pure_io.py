@@ -15,7 +15,7 @@ import select
 import stat
 import sys
 import time
-from functools import partial
+from functools import cache, partial
 from itertools import filterfalse, starmap
 
 from ._channel import Channel
@@ -40,6 +40,16 @@ not_none: Callable[[Iterable[T | None]], Iterator[T]] = partial(filterfalse, par
 """What a channel gives or takes, as long as that isn't None; all in one C call, which no signal handler breaks up."""
 
 _LONGEST = 1e6  # seconds a single poll waits: its argument is an int of milliseconds
+
+
+@cache
+def prime() -> None:
+    """Before the first receive: show the C library a block that is mapped and freed.
+
+    glibc maps each block of 128 KiB or more, and so what each receive returns, until it has seen a larger one freed; and
+    gives the end of its heap back to the system whenever as much is free there. Others don't care.
+    """
+    bytes(4 << 20)
 
 
 class Alias(_socket.socket):

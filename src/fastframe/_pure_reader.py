@@ -9,7 +9,7 @@ import os
 from ._channel import PASSING, Channel
 from ._pure_batch import batch
 from ._pure_core import Core
-from ._pure_io import DONTWAIT, is_handlers, is_ready, not_none, opened
+from ._pure_io import DONTWAIT, is_handlers, is_ready, not_none, opened, prime
 from ._pure_parser import ALL, LARGE, ONE, PEEK
 from .errors import ConnectionClosed, ConnectionLost
 from .framing import UntilEOF
@@ -60,6 +60,7 @@ class FrameReader(Core):
         size = operator.index(buffer_size)
         if size < 1:
             raise ValueError(f"buffer_size must be at least 1, not {size}")
+        prime()
         self._fd, self._alias = opened(source)
         self._start(framing)
         self._source, self._buffer_size, self._readahead = source, size, bool(readahead)
