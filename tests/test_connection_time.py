@@ -82,6 +82,21 @@ def test_poll_is_true_for_an_error(
     assert conn.poll()
 
 
+@pytest.mark.parametrize("readahead", [True, False])
+@pytest.mark.parametrize("unread", [b"", b"this resets it"])
+def test_poll_stays_true_at_the_end(engine: object, readahead: bool, unread: bytes) -> None:
+    ours, peers = socket.socketpair()
+    with ff.wrap(ours, ff.LengthField(4), readahead=readahead, timeout=LONG) as conn:
+        conn.send(unread)
+        peers.close()
+        for _ in range(2):
+            assert [conn.poll(LONG), conn.poll(), conn.poll()] == [True] * 3
+            with pytest.raises((ff.ConnectionClosed, ff.ConnectionLost)):
+                conn.recv(timeout=0)
+    with pytest.raises(ValueError, match="closed"):
+        conn.poll()
+
+
 # --- Sending ---------------------------------------------------------------------------------------------------------
 
 

@@ -165,7 +165,8 @@ class Passing:
             for number in surplus:
                 os.close(number)
             for message in iter(messages.popleft, None):
-                chunks += (message[0],)
+                if message[0]:  # the stream's end is for the reader to meet
+                    chunks += (message[0],)
                 break
         if chunks:
             self._reader._push(chunks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ._calls import OWN, Calls
-from .errors import ConcurrentUse, ConnectionClosed, FrameError, FrameTimeout
+from .errors import ConcurrentUse, ConnectionClosed, ConnectionLost, FrameError, FrameTimeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,6 +104,9 @@ class Receiving(Calls):
             self._receive(self._look(), timeout)
         except FrameTimeout:
             return False
+        except ConnectionLost:
+            if self._gate.closed:
+                raise
         return True
 
     @property
