@@ -1,5 +1,7 @@
 """Message framing: describe a frame once, then read and write it over any stream of bytes."""
 
+from __future__ import annotations
+
 from ._engine import Decoder, FrameBatch, FrameReader, FrameWriter, engine
 from .connection import Connection, connect, wrap
 from .errors import (
@@ -32,7 +34,39 @@ from .framing import (
 from .presets import preset, presets
 from .stats import Stats
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from . import anyio as anyio, asyncio as asyncio
+    from ._limits import Limits as Limits
+    from .server import Server as Server, serve as serve
+
 __version__ = "0.1.0"
+
+_LATER = {
+    "Limits": "_limits",
+    "Server": "server",
+    "anyio": "anyio",
+    "asyncio": "asyncio",
+    "serve": "server",
+}
+"""What is imported when it is first asked for, and from where: who doesn't use it doesn't pay for it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(f"{__name__}.{_LATER[name]}")
+    found = module if name == _LATER[name] else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
 
 __all__ = [
     "AsciiLength",
@@ -57,9 +91,11 @@ __all__ = [
     "Framing",
     "InvalidFrame",
     "LengthField",
+    "Limits",
     "Netstring",
     "QueueFull",
     "SendInterrupted",
+    "Server",
     "Stats",
     "TruncatedFrame",
     "UntilEOF",
@@ -68,5 +104,6 @@ __all__ = [
     "engine",
     "preset",
     "presets",
+    "serve",
     "wrap",
 ]
