@@ -5,6 +5,8 @@ A thin face: a Decoder between a byte stream and who receives from it. Every byt
 
 from __future__ import annotations
 
+import sys
+
 try:
     from anyio import (
         BrokenResourceError,
@@ -13,9 +15,10 @@ try:
         EndOfStream,
         Lock,
         TypedAttributeSet,
+        move_on_after,
         typed_attribute,
     )
-    from anyio.abc import ByteStream, ObjectStream
+    from anyio.abc import ByteStream, ObjectStream, SocketAttribute
     from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 except ModuleNotFoundError as error:
     if error.name != "anyio":
@@ -24,12 +27,14 @@ except ModuleNotFoundError as error:
 
 from . import errors
 from ._engine import Decoder, Slices
+from ._sockets import FIRST_LOOK, INTERNET, LAST_LOOK
 from ._transport import lost
 from .framing import Framing, LengthField
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from socket import socket
     from typing import Any, NoReturn
 
     from typing_extensions import Buffer
@@ -40,6 +45,8 @@ __all__ = ["ConnectionClosed", "ConnectionLost", "FrameAttribute", "FrameStream"
 
 RECEIVE_SIZE = 262144
 """Bytes to ask the byte stream for: as many as asyncio receives at once, so that none of them is copied aside."""
+CLOSE_TIMEOUT = 5.0
+"""How many seconds `aclose` waits for a peer."""
 
 
 class ConnectionClosed(errors.ConnectionClosed, EndOfStream):
@@ -69,11 +76,12 @@ class FrameStream(ObjectStream[bytes]):
     receives: a second one gets BusyResourceError. Sends of several tasks queue up, whole frame by whole frame.
 
     The stream's normal end is ConnectionClosed, which is an EndOfStream; a broken one ConnectionLost, which is a
-    BrokenResourceError; bad input InvalidFrame or TruncatedFrame. Each comes after every complete frame, and stays. The two
-    directions fail separately. Once closed, every call raises ClosedResourceError.
+    BrokenResourceError; bad input InvalidFrame or TruncatedFrame. Each comes after every complete frame, and stays.
+    The two directions fail separately. Once closed, every call raises ClosedResourceError.
 
-    A receive that is cancelled has taken nothing: call again. A cancelled send has sent nothing, if that came
-    while it waited for another send; else nobody knows how much of it was sent, so every later send raises ConnectionLost.
+    A receive that is cancelled has taken nothing: call again. A send that is cancelled while it waits for another
+    one has sent nothing; later, nobody knows how much of its frame was sent, and every send after it raises
+    ConnectionLost.
     """
 
     def __init__(self, stream: ByteStream, framing: Framing, *, send_framing: Framing | None = None) -> None:
@@ -123,9 +131,10 @@ class FrameStream(ObjectStream[bytes]):
             await self._send(encoder.taken)
 
     async def send_eof(self) -> None:
-        """Tell the peer that nothing more will come, behind all that is sent. Receiving goes on; a send raises ClosedResourceError.
+        """Tell the peer that nothing more will come, behind all that is sent. Receiving goes on.
 
-        NotImplementedError where the byte stream can't, as anyio's TLSStream. Does nothing the second time.
+        A send raises ClosedResourceError then. NotImplementedError where the byte stream can't, as anyio's TLSStream.
+        Does nothing the second time.
         """
         async with self._lock:
             await checkpoint()
@@ -139,12 +148,20 @@ class FrameStream(ObjectStream[bytes]):
             self._half_closed = True
 
     async def aclose(self) -> None:
-        """Close the byte stream. A receive that waits in another task gets ClosedResourceError.
+        """Close the byte stream, so that a peer that reads gets all that was sent.
 
-        What was sent is with the byte stream; a TCP connection with input that nobody has received may lose it.
+        Where a TCP connection would lose something, the peer is told the end first, and what still comes is discarded
+        until everything has arrived (where the system can tell), or the peer ends too, or 5 seconds are over. A close
+        that is cancelled doesn't wait, nor does one while another task receives, which gets ClosedResourceError.
         """
+        waits = not (self._closed or self._receiving or self._sent_end or self._received_end)
         self._closed = True
-        await self._stream.aclose()
+        try:
+            if waits:
+                with move_on_after(CLOSE_TIMEOUT):
+                    await self._settle()
+        finally:
+            await self._stream.aclose()
 
     @property
     def framing(self) -> Framing:
@@ -172,7 +189,7 @@ class FrameStream(ObjectStream[bytes]):
     def unread(self) -> bytes:
         """The bytes that are received and not delivered, which are forgotten: to go on with the byte stream itself.
 
-        Raises BusyResourceError while another task receives, and the InvalidFrame or TruncatedFrame that was raised already.
+        Raises BusyResourceError while another task receives, and the error that the frames have ended in.
         """
         self._check_receiving()
         return self._decoder.unread()
@@ -193,6 +210,24 @@ class FrameStream(ObjectStream[bytes]):
             raise ClosedResourceError
         if self._receiving:
             raise BusyResourceError("receiving from")
+
+    async def _settle(self) -> None:
+        """Wait until a close loses nothing that was sent. Input that is unread then would reset a TCP connection."""
+        sock = self._stream.extra_attributes.get(SocketAttribute.raw_socket, lambda: None)()
+        async with self._lock:
+            try:
+                if sock is None or sock.family not in INTERNET or _is_delivered(sock):
+                    return
+                if not self._half_closed:
+                    await self._stream.send_eof()
+                look = FIRST_LOOK
+                while not _is_delivered(sock):
+                    # What the peer acknowledges isn't announced.
+                    with move_on_after(look) as scope:
+                        await self._stream.receive(RECEIVE_SIZE)
+                    look = min(2 * look, LAST_LOOK) if scope.cancelled_caught else FIRST_LOOK
+            except (EndOfStream, BrokenResourceError, ClosedResourceError, NotImplementedError, OSError, ValueError):
+                pass  # all has arrived; or there is nobody to wait for; or TLS, which ends in its own way
 
     async def _receive(self, take: Callable[[bytes], list[bytes] | FrameBatch]) -> list[bytes] | FrameBatch:
         """What `take` finds in bytes received, once it finds a frame. What only the end completes comes as a list."""
@@ -338,6 +373,16 @@ def _byte_stream(stream: Any) -> ByteStream:
     if hasattr(stream, "receive_some") and hasattr(stream, "send_all"):
         return _TrioStream(stream)
     raise TypeError(f"an anyio ByteStream or a trio Stream is needed, not {type(stream).__name__}")
+
+
+def _is_delivered(sock: socket) -> bool:
+    """Whether all that was sent has arrived, and nothing is there unread. False where the system can't tell."""
+    if sys.platform != "linux":
+        return False
+    from fcntl import ioctl
+    from termios import FIONREAD, TIOCOUTQ
+
+    return not any(ioctl(sock.fileno(), FIONREAD, bytes(4)) + ioctl(sock.fileno(), TIOCOUTQ, bytes(4)))
 
 
 def _lost(error: BaseException) -> ConnectionLost:
