@@ -6,8 +6,6 @@ changes what is waited for on its descriptor is done in the server's thread.
 
 from __future__ import annotations
 
-import threading
-
 from .errors import ConnectionClosed, ConnectionLost, QueueFull
 
 TYPE_CHECKING = False

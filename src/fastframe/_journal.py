@@ -55,9 +55,9 @@ class Journal:
         """No client can be accepted for now."""
         self.logger.warning("no client can be accepted for now: %s", error.strerror or error)
 
-    def refused(self, error: OSError) -> None:
+    def refused(self, error: Exception) -> None:
         """A client was accepted and can't be served."""
-        self._say(logging.INFO, "a client can't be served: %s", error.strerror or ascii(str(error)))
+        self._say(logging.INFO, "a client can't be served: %s", getattr(error, "strerror", None) or ascii(str(error)))
 
     def _say(self, level: int, text: str, *given: object) -> None:
         if self._may():

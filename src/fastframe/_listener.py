@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 
-from ._poller import READ
+from ._readiness import READ
 from ._sockets import UNIX, places
 
 TYPE_CHECKING = False
@@ -22,13 +22,14 @@ _AT_ONCE = 64
 """Clients to accept before it is the others' turn."""
 _PAUSE = 0.1
 """Seconds to wait before the next try, when the system has no descriptors left. A client that leaves ends it."""
+_EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def listening(address: Any, backlog: int, balanced: bool = False) -> socket.socket:
-    """A listening socket: for (host, port), for a unix socket's path, or the one that a descriptor or a socket is already.
+def bound(address: Any, balanced: bool) -> socket.socket:
+    """A socket that can listen: for (host, port), for a unix socket's path, or the one that a descriptor or a socket is, which listens.
 
-    balanced: other processes bind the same port, and the system shares clients out among all that listen.
+    balanced: other processes bind the same port too, and the system shares clients out among all that listen.
     """
     if isinstance(address, socket.socket) or (isinstance(address, int) and not isinstance(address, bool)):
         return _inherited(address)
@@ -40,20 +41,14 @@ def listening(address: Any, backlog: int, balanced: bool = False) -> socket.sock
         if family != UNIX:
             # Windows means something else by SO_REUSEADDR: that others may take the port over.
             sock.setsockopt(socket.SOL_SOCKET, _EXCLUSIVE or socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6 and place[0] == "::":
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if balanced:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(place)
-        sock.listen(backlog)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-_EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
 
 
 def _inherited(source: Any) -> socket.socket:
@@ -96,6 +91,8 @@ def _remove_stale(path: Any) -> None:
 class Listener:
     """A listening socket in a loop."""
 
+    plain = False
+
     def __init__(self, sock: socket.socket, loop: Loop, accepted: Callable[[socket.socket], None]) -> None:
         """accepted: takes a new client's socket."""
         self.alarm: float | None = None
@@ -111,7 +108,7 @@ class Listener:
         loop.vacant = self.resume
         self.resume()
 
-    def ready(self, events: int) -> None:
+    def ready(self, what: object, event: int) -> None:
         """Somebody wants to come in."""
         for _ in range(_AT_ONCE):
             if self._is_full():
@@ -135,7 +132,7 @@ class Listener:
     def resume(self) -> None:
         """Accept again, if there is room."""
         if not self._is_watched and self._sock.fileno() >= 0 and not self._is_full():
-            self._loop.watch(self, self._number)
+            self._loop.poller.watch(self, self._number, READ)
             self._is_watched = True
 
     def close(self) -> None:
@@ -157,7 +154,7 @@ class Listener:
     def _pause(self) -> None:
         if self._is_watched:
             self._is_watched = False
-            self._loop.forget(self, self._number, READ)
+            self._loop.poller.forget(self, self._number)
 
     def _not_accepted(self, error: OSError) -> None:
         if error.errno in _EXHAUSTED:

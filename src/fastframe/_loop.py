@@ -8,13 +8,16 @@ from threading import get_ident
 from time import monotonic
 
 from ._alarms import Alarms
+from ._deadline import deadline_in
+from ._engine import Poller
 from ._handler import Calls
 from ._journal import Journal
-from ._poller import READ, poller
+from ._readiness import READ
+from .stats import Stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
     from ._limits import Limits
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
     class Target(Protocol):
         """What has a descriptor that the loop watches."""
 
-        def ready(self, events: int) -> None:
-            """So the poller says."""
+        plain: bool
+        """Whether frames can be handled with nothing else to be seen to."""
+
+        def ready(self, what: Any, event: int) -> None:
+            """So `Poller.poll` says."""
 
 
 _SPARED = 0.9
@@ -42,22 +48,22 @@ class Loop:
         self.now = clock()
         """The time, as of this turn."""
         self.alarms = Alarms()
-        self.poller = poller()
+        self.poller = Poller(clock, limits.turn_frames)
         self.clients: set[Session] = set()
         self.patience = limits.close_timeout
         """Seconds that a client has which is being closed."""
         self.vacant: Callable[[], None] | None = None
         """Called when a client has left."""
         self.finished = self.aborted = self.failed = 0
-        self.received, self.sent = [0, 0, 0], [0, 0, 0]
+        self.received = self.sent = Stats(0, 0, 0)
         self.held = 0
         """Bytes of all clients."""
-        self._targets: dict[int, Target] = {}
+        self._events: Iterator[tuple[Any, Any, int]] = iter(())
         self._again: deque[Session] = deque()
         self._asked: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._thread: int | None = None
-        self._waker = _Waker()
-        self.watch(self._waker, self._waker.fileno())
+        self._waker = Waker()
+        self.poller.watch(self._waker, self._waker.fileno(), READ)
 
     # --- For its thread
 
@@ -71,44 +77,25 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until something is to be done, and do it."""
+        self._handle()  # what a turn has left that an exception broke off
         timeout = 0.0 if self._again or self._asked else self.alarms.wait(self.clock())
-        events = self.poller.poll(timeout)
-        self.now = now = self.clock()
-        target_of = self._targets.get
-        for number, event in events:
-            target = target_of(number)
-            if target is not None:  # else another's turn has closed it
-                target.ready(event)
+        self._events = iter(self.poller.poll(timeout))
+        self.now = self.poller.now
+        self._handle()
         for _ in range(len(self._asked)):
             function, given = self._asked.popleft()
             function(*given)
         for _ in range(len(self._again)):
             self._again.popleft()._go_on()
-        self.alarms.ring(now)
+        self.alarms.ring(self.now)
         if self.limits.max_held is not None and self.held > self.limits.max_held:
             self._make_room(int(self.limits.max_held * _SPARED))
-
-    def watch(self, target: Target, number: int, wants: int = READ) -> None:
-        """Let it know when its descriptor is ready. OSError if the system can't."""
-        self.poller.watch(number, wants, 0)
-        self._targets[number] = target
 
     def add(self, client: Session) -> None:
         """A client has come."""
         self.clients.add(client)
-        self._targets[client._number] = client
         self.log.came(client)
         client.start()
-
-    def forget(self, target: Target, number: int, wants: int) -> None:
-        """Watch it no more. wants: what was waited for."""
-        if self._targets.get(number) is target:
-            del self._targets[number]
-            if wants:
-                try:
-                    self.poller.watch(number, 0, wants)
-                except OSError:
-                    pass  # somebody has closed it
 
     def later(self, client: Session) -> None:
         """Let it go on when the others have had their turn."""
@@ -119,6 +106,7 @@ class Loop:
         self.held += change
 
     def left(self, client: Session, cause: BaseException | None, aborted: bool) -> None:
+        """A client has gone."""
         self.clients.discard(client)
         if cause is not None:
             self.failed += 1
@@ -126,21 +114,34 @@ class Loop:
             self.aborted += 1
         else:
             self.finished += 1
-        for total, stats in zip((self.received, self.sent), client.stats, strict=True):
-            total[:] = map(sum, zip(total, stats, strict=True))
+        received, sent = client.stats
+        self.received, self.sent = _sum(self.received, received), _sum(self.sent, sent)
         self.log.left(client, cause, aborted)
         if self.vacant is not None:
             self.vacant()
 
+    def drain(self, timeout: float | None) -> None:
+        """Let the clients have what was sent to them; after `timeout` seconds, cut off those that are left."""
+        self.patience = timeout
+        deadline = deadline_in(timeout)
+        try:
+            for client in list(self.clients):
+                client.stop()
+            while self.clients and (deadline is None or monotonic() < deadline):
+                self.turn()
+        finally:
+            for client in list(self.clients):
+                client.cut_off()
+
     def close(self) -> None:
         """Give the loop's own descriptors back."""
-        self._targets.clear()
         self.alarms.clear()
         self.poller.close()
         self._waker.close()
 
     # --- For any thread
 
+    @property
     def is_inside(self) -> bool:
         """Whether the calling thread is the loop's."""
         return get_ident() == self._thread
@@ -153,7 +154,22 @@ class Loop:
             self._asked.append((function, given))
             self._waker.wake()
 
+    def wake(self) -> None:
+        """End its wait."""
+        self._waker.wake()
+
     # --- Helpers
+
+    def _handle(self) -> None:
+        hand = self.calls.frames
+        for target, what, event in self._events:
+            if event or not target.plain:
+                target.ready(what, event)
+                continue
+            try:
+                hand(target, what)
+            except BaseException as error:
+                target.failed(error)
 
     def _make_room(self, most: int) -> None:
         """Close those that hold most, until no more than `most` bytes are held."""
@@ -163,8 +179,10 @@ class Loop:
             client.crowd_out()
 
 
-class _Waker:
-    """Ends the loop's wait, from any thread and from signal handlers."""
+class Waker:
+    """Ends a wait, from any thread and from signal handlers."""
+
+    plain = False
 
     def __init__(self) -> None:
         self._ends = socket.socketpair()
@@ -180,7 +198,7 @@ class _Waker:
         except OSError:
             pass  # it is awake, as much is waiting; or the loop is over
 
-    def ready(self, events: int) -> None:
+    def ready(self, what: object, event: int) -> None:
         try:
             while self._ends[0].recv(4096):
                 pass
@@ -190,3 +208,7 @@ class _Waker:
     def close(self) -> None:
         for end in self._ends:
             end.close()
+
+
+def _sum(a: Stats, b: Stats) -> Stats:
+    return Stats(*map(sum, zip(a, b, strict=True)))

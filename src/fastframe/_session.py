@@ -12,7 +12,7 @@ from ._channel import PASSING
 from ._client import Client
 from ._engine import FrameReader, FrameWriter
 from ._farewell import Farewell
-from ._poller import READ, WRITE
+from ._readiness import READ, WRITE
 from .errors import ConnectionClosed, ConnectionLost, FrameError, FrameTimeout, QueueFull
 
 TYPE_CHECKING = False
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ._transport import Transport
     from .framing import Framing
 
-_NEVER = -1
-"""No event: each goes the long way."""
 _RETRY = 0.1
 """Seconds after which a call is made again for which the system had no memory."""
 _GONE = (errno.EBADF, errno.ENOTSOCK)
@@ -40,17 +38,15 @@ class Session(Client):
         "_cause",
         "_ended",
         "_farewell",
-        "_hand",
         "_held",
         "_is_known",
         "_is_over",
         "_number",
-        "_read",
         "_reads",
         "_shaking",
-        "_usual",
         "_wants",
         "alarm",
+        "plain",
     )
 
     def __init__(self, loop: Loop, transport: Transport, framing: Framing, send_framing: Framing) -> None:
@@ -70,9 +66,7 @@ class Session(Client):
         self._lock = threading.RLock()
         self._refusal = None
         self.state = None
-        self._read = self._reader.read
-        self._hand = loop.calls.frames
-        self._active = loop.now  # when it sent or took something
+        self._active = loop.now  # when it came, or something was sent to it
         self._begun = loop.now  # when the handshake, or the unfinished frame, began; 0: there is none
         self._held = 0  # the bytes that the loop has counted
         self._backlog: list[bytes] | None = None  # frames that have come and are yet to be handled
@@ -83,10 +77,10 @@ class Session(Client):
         self._paused = False
         self._reads = False
         self._wants = 0
-        self._usual = _NEVER  # the event that means: frames, and nothing else
         self._cause: BaseException | None = None  # what the handler is told at the end
         self._farewell: Farewell | None = None
         self.alarm: float | None = None
+        self.plain = False
 
     # --- What the loop calls
 
@@ -99,19 +93,32 @@ class Session(Client):
         if self._shaking and limits.handshake_timeout is not None and not self._is_over:
             self._loop.alarms.set(self, self._begun + limits.handshake_timeout)
 
-    def ready(self, events: int) -> None:
-        """So the poller says of its descriptor."""
-        if events == self._usual:
-            self._receive()
+    def ready(self, what: list[bytes] | Exception | None, event: int) -> None:
+        """So the poller says of its descriptor: what was read, or which event there is."""
+        if self._is_over:
+            pass
         elif self._farewell is not None:
             self._part()
+        elif what is not None:
+            self._received(what)
         elif self._shaking:
             self._shake()
         else:
             if self._writer.pending:
                 self._flush()
-            if self._reads and (events & ~WRITE or self._transport.awaits(False)):
+            if self._reads and (event & ~WRITE or self._transport.awaits(False)):
                 self._receive()
+
+    def failed(self, error: BaseException) -> None:
+        """The handler has raised: it is closed for that, unless a send has told it so that this client is no more."""
+        if not isinstance(error, Exception):
+            self._cause = error
+            self._drop()
+            raise error
+        if isinstance(error, FrameError) and self._refusal is not None:
+            return
+        self._loop.log.handler(self, error)
+        self._fail(error)
 
     def look(self) -> None:
         """Its alarm has rung."""
@@ -133,8 +140,8 @@ class Session(Client):
 
     def stop(self) -> None:
         """The server stops: handle what has come, send what there is, and close."""
-        while self._backlog is not None and not self._is_over:
-            self._take_slice()
+        while self._backlog is not None and self._take_slice():
+            pass
         self._refuse()
         self._leave()
 
@@ -156,27 +163,25 @@ class Session(Client):
     # --- Receiving
 
     def _receive(self) -> None:
-        loop = self._loop
-        self._active = loop.now
+        self._active = self._loop.now
+        what: list[bytes] | Exception
         try:
-            frames = self._read()
+            what = self._reader.read()
         except Exception as error:
-            self._not_received(error)
+            what = error
+        self._received(what)
+
+    def _received(self, what: list[bytes] | Exception) -> None:
+        """Frames have come, perhaps none; or the end, or an error."""
+        if isinstance(what, Exception):
+            self._not_received(what)
             return
-        if frames:
-            if len(frames) > loop.limits.turn_frames:
-                self._backlog = frames
-                self._go_on()
-            else:
-                try:
-                    self._hand(self, frames)
-                except BaseException as error:
-                    self._not_handled(error)
-        reader = self._reader
-        if reader.error is not None or reader.buffered or self._held:
-            self._look_inside(bool(frames))
-        elif self._usual == _NEVER or (not frames and self._transport.awaits(False)):
-            self._rewatch()
+        if len(what) > self._loop.limits.turn_frames:
+            self._backlog = what
+            self._go_on()
+        elif what:
+            self._call(self._loop.calls.frames, self, what)
+        self._look_inside(bool(what))
 
     def _look_inside(self, moved: bool) -> None:
         """See to an error behind the frames, and to a frame that is unfinished. moved: another one may have begun."""
@@ -193,8 +198,7 @@ class Session(Client):
             if limits.frame_timeout is not None:
                 self._loop.alarms.set(self, self._begun + limits.frame_timeout)
         self._count()
-        if self._usual == _NEVER or self._transport.awaits(False):
-            self._rewatch()
+        self._rewatch()
 
     def _not_received(self, error: Exception) -> None:
         """A receive has raised: the end, an error of the peer's, or one of the system's."""
@@ -224,14 +228,14 @@ class Session(Client):
     def _go_on(self) -> None:
         """Handle frames that have come before, so many that the others get their turn too; then receive again."""
         if self._backlog is not None and not (self._paused or self._is_over) and self._writer.writable:
-            self._take_slice()
-            if self._backlog is not None:
+            if self._take_slice():
                 self._loop.later(self)
             else:
                 self._look_inside(True)
         self._rewatch()
 
-    def _take_slice(self) -> None:
+    def _take_slice(self) -> bool:
+        """Handle some; whether there are more."""
         most = self._loop.limits.turn_frames
         backlog = self._backlog
         assert backlog is not None
@@ -239,25 +243,15 @@ class Session(Client):
         del backlog[:most]
         if not backlog:
             self._backlog = None
-        self._call(self._hand, self, frames)
+        self._call(self._loop.calls.frames, self, frames)
+        return self._backlog is not None
 
     def _call(self, method: Any, *given: object) -> None:
         """Call a handler's method."""
         try:
             method(*given)
         except BaseException as error:
-            self._not_handled(error)
-
-    def _not_handled(self, error: BaseException) -> None:
-        """The handler has raised: it is closed for that, unless it was told by a send that this client is no more."""
-        if not isinstance(error, Exception):
-            self._cause = error
-            self._drop()
-            raise error
-        if isinstance(error, FrameError) and self._refusal is not None:
-            return
-        self._loop.log.handler(self, error)
-        self._fail(error)
+            self.failed(error)
 
     # --- Sending
 
@@ -299,6 +293,7 @@ class Session(Client):
             return
         writer = self._writer
         self._reads = not self._paused and self._backlog is None and not self._ended and writer.writable
+        self.plain = self._reads and not self._held
         self._watch(self._reads, writer.pending > 0)
 
     def _watch(self, for_read: bool, for_write: bool) -> None:
@@ -306,10 +301,9 @@ class Session(Client):
         wants = (WRITE if awaits(False) else READ) if for_read else 0
         if for_write:
             wants |= WRITE if awaits(True) else READ
-        self._usual = READ if wants == READ and self._reads and not for_write else _NEVER
         if wants != self._wants:
             try:
-                self._loop.poller.watch(self._number, wants, self._wants)
+                self._loop.poller.watch(self, self._number, wants)
             except OSError as error:
                 self._vanish(error)
                 return
@@ -334,11 +328,14 @@ class Session(Client):
         due: list[tuple[float, str, float, Literal["frame", "idle"]]] = []
         if self._shaking:
             if limits.handshake_timeout is not None:
-                due.append((self._begun + limits.handshake_timeout, "no TLS handshake", limits.handshake_timeout, "frame"))
+                due.append(
+                    (self._begun + limits.handshake_timeout, "no TLS handshake", limits.handshake_timeout, "frame")
+                )
         elif self._begun and self._reads and limits.frame_timeout is not None:
             due.append((self._begun + limits.frame_timeout, "no whole frame", limits.frame_timeout, "frame"))
         if limits.idle_timeout is not None:
-            due.append((self._active + limits.idle_timeout, "nothing", limits.idle_timeout, "idle"))
+            active = max(self._active, self._loop.poller.active(self._number)) if self._wants else self._active
+            due.append((active + limits.idle_timeout, "nothing", limits.idle_timeout, "idle"))
         return min(due, default=None)
 
     # --- Beginning and end
@@ -356,6 +353,8 @@ class Session(Client):
         self._begun = 0.0
         self._is_known = True
         self._rewatch()
+        if self._transport.is_plain and not self._is_over:
+            self._loop.poller.receive(self._number, self._reader)
         if self._loop.calls.connected is not None:
             self._call(self._loop.calls.connected, self)
 
@@ -373,7 +372,9 @@ class Session(Client):
         if self._is_over or self._farewell is not None:
             return
         self._backlog = None
-        self._reads = False
+        self._reads = self.plain = False
+        if self._wants:
+            self._loop.poller.receive(self._number, None)
         timeout = self._loop.patience
         deadline = None if timeout is None else self._loop.now + timeout
         self._farewell = Farewell(self._transport, self._writer, deadline)
@@ -414,11 +415,10 @@ class Session(Client):
         if self._is_over:
             return
         self._is_over = True
-        self._reads = False
-        self._usual = _NEVER
+        self._reads = self.plain = False
         self._backlog = None
         loop = self._loop
-        loop.forget(self, self._number, self._wants)
+        loop.poller.forget(self, self._number)
         loop.alarms.forget(self)
         loop.hold(-self._held)
         self._held = 0

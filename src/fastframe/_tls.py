@@ -235,6 +235,7 @@ class TLSTransport(SocketTransport):
     """An ssl.SSLSocket."""
 
     can_wake_first = False  # to OpenSSL an end of TCP is an error, after which nothing can be sent
+    is_plain = False
     is_shareable = False  # two processes would use the same keys for different records
 
     def __init__(self, sock: ssl.SSLSocket) -> None:

@@ -48,6 +48,8 @@ class Transport:
     """Whether who receives can be woken before everything is sent."""
     is_shareable = True
     """Whether two processes may use it after a fork."""
+    is_plain = True
+    """Whether its descriptor tells, and carries, nothing but what is received and sent."""
     is_committed = False
     """Whether bytes that were offered and not taken are on their way nevertheless."""
 

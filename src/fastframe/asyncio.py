@@ -16,6 +16,7 @@ from inspect import iscoroutine
 
 from ._aio_connection import Connection, Inbox
 from ._aio_protocol import FrameProtocol, checked
+from ._stream_reader import FrameStreamReader
 from .errors import ConnectionClosed
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connection",
     "FrameProtocol",
+    "FrameStreamReader",
     "open_connection",
     "open_unix_connection",
     "start_server",

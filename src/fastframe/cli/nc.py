@@ -18,6 +18,7 @@ from fastframe import (
     Delimiter,
     FrameError,
     FrameTimeout,
+    FrameTooLarge,
     InvalidFrame,
     TruncatedFrame,
 )
@@ -84,7 +85,7 @@ def nc(
     if not tls and (ca or insecure):
         raise click.UsageError("--ca and --insecure are for --tls")
     conn = _connected(place, framing, _context(ca, insecure) if tls else None, timeout)
-    sender = Sender(conn, framing, files)
+    sender = Sender(conn, files)
     try:
         with conn:
             sender.start()
@@ -217,43 +218,99 @@ def _why_not_decoded(error: InvalidFrame | TruncatedFrame, framing: Framing, num
 # --- Sending
 
 
-class Sender(threading.Thread):
+class Sender:
     """Sends what there is to send, then the end, while others receive.
 
     fault: why not everything was sent, a line of text; "" if it was, or nobody knows yet.
     """
 
-    def __init__(self, conn: Connection, framing: Framing, files: tuple[io.BufferedReader, ...]) -> None:
-        super().__init__(daemon=True, name="sender")
+    def __init__(self, conn: Connection, files: tuple[io.BufferedReader, ...]) -> None:
+        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._conn = conn
-        self._framing = framing
         self._files = files
         self._input: Connection | None = None
-        self._waits = not files and sys.stdin is not None and sys.stdin.isatty()
+        self._is_typed = False
         if not files and sys.stdin is not None:
-            lines = Delimiter(*LINE_ENDS, at_eof="deliver", max_size=framing.limit)
+            lines = Delimiter(*LINE_ENDS, at_eof="deliver", max_size=conn.send_framing.limit)
+            self._is_typed = sys.stdin.isatty()
             self._input = fastframe.wrap(click.get_binary_stream("stdin"), lines, timeout=None)
         self.fault = ""
 
-    def run(self) -> None:
-        try:
-            sent = self._send_files() if self._files else self._send_lines()
-            if sent or not self._conn.closed:
-                self._conn.shutdown_send()
-        except ConnectionClosed:
-            pass  # the receiver has come to an end, and closed
-        except ConnectionLost as error:
-            self.fault = f"the peer didn't take everything: {_reason(error)}"
-        except ValueError:
-            if not self._conn.closed:
-                raise
+    def start(self) -> None:
+        self._thread.start()
 
     def finish(self) -> None:
         """The peer has ended: send what there is, but don't wait for somebody who types."""
-        if not self._waits:
-            self.join()
+        if not self._is_typed:
+            self._thread.join()
 
     def stop(self) -> None:
-        """Whatever it does, it ends."""
+        """Wait for no more input."""
         if self._input is not None:
             self._input.close(0)
+
+    def _run(self) -> None:
+        try:
+            for first, payloads in self._batches():
+                if not self._send(first, payloads):
+                    break
+            self._conn.shutdown_send()
+        except ConnectionClosed:
+            pass  # the receiver came to an end, and closed
+        except ConnectionLost as error:
+            self.fault = f"the peer didn't take everything: {_reason(error)}"
+        except Exception as error:
+            if not self._conn.closed:
+                self.fault = f"{type(error).__name__}: {error}"
+                self._conn.abort()  # or the receiver would wait for ever
+
+    def _batches(self) -> Iterator[tuple[int, list[bytes]]]:
+        """The payloads, and the number of the first, from 1."""
+        for number, file in enumerate(self._files, 1):
+            try:
+                payload = file.read()
+            except OSError as error:
+                self.fault = f"{self._name(number)} can't be read: {_reason(error)}"
+                return
+            yield number, [payload]
+        number = 1
+        while self._input is not None:
+            try:
+                lines = self._input.recv_many()
+            except FrameTooLarge as error:
+                self.fault = f"{self._name(number)} has more than {error.limit} bytes, the most that a frame may"
+                return
+            except ConnectionLost as error:
+                self.fault = f"standard input can't be read: {_reason(error)}"
+                return
+            except (ConnectionClosed, ValueError):  # ValueError: stopped
+                return
+            yield number, lines
+            number += len(lines)
+
+    def _send(self, first: int, payloads: list[bytes]) -> bool:
+        """Send them. If one can't be, send those before it, and note which one and why."""
+        try:
+            self._conn.send_many(payloads)
+        except ValueError as error:
+            if self._conn.closed:
+                raise
+            good = self._good(payloads)
+            self.fault = f"{self._name(first + good)} can't be sent: {error}"
+            self._conn.send_many(payloads[:good])
+            return False
+        return True
+
+    def _good(self, payloads: list[bytes]) -> int:
+        """How many there are before the first that can't be sent."""
+        for count, payload in enumerate(payloads):
+            try:
+                self._conn.send_framing.encode(payload)
+            except ValueError:
+                return count
+        return 1  # each can, but not one behind another
+
+    def _name(self, number: int) -> str:
+        if self._files:
+            return click.format_filename(self._files[number - 1].name)
+        return f"line {number} of standard input"

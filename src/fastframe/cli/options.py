@@ -11,22 +11,17 @@ from .expression import framing_of
 __all__ = ["framing_option"]
 
 
-class _FramingType(click.ParamType):
-    name = "framing"
-
-    def convert(self, value: str | Framing, param: click.Parameter | None, ctx: click.Context | None) -> Framing:
-        if isinstance(value, Framing):
-            return value
-        try:
-            return framing_of(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _framing(ctx: click.Context, param: click.Parameter, text: str) -> Framing:
+    try:
+        return framing_of(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 framing_option = click.option(
     "--framing",
-    type=_FramingType(),
     metavar="FRAMING",
+    callback=_framing,
     required=True,
     help="A preset's name, or a description: kafka, 'LengthField(4, \"little\", max_size=1000)'.",
 )

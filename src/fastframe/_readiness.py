@@ -9,17 +9,17 @@ import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
 READ, WRITE = 1, 4
 """What is waited for, and told: bits. What else is told means that the descriptor is broken, or has ended."""
 
 
-class Poller:
+class Readiness:
     """Descriptors, and what is waited for on each."""
 
-    poll: Callable[[float | None], Iterable[tuple[int, int]]]
+    poll: Callable[[float | None], list[tuple[int, int]]]
     """Wait for so many seconds at most, None for ever; gives the descriptors that are ready, and what for."""
 
     def watch(self, number: int, wants: int, before: int) -> None:
@@ -30,7 +30,7 @@ class Poller:
         """Forget all of them."""
 
 
-class Epoll(Poller):
+class Epoll(Readiness):
     """Linux."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Epoll(Poller):
         self._epoll.close()
 
 
-class Kqueue(Poller):
+class Kqueue(Readiness):
     """The BSDs and macOS."""
 
     _MOST = 1024
@@ -67,7 +67,7 @@ class Kqueue(Poller):
                 changes.append(kernel.kevent(number, which, kernel.KQ_EV_ADD if wants & bit else kernel.KQ_EV_DELETE))
         self._kqueue.control(changes, 0, 0)
 
-    def _poll(self, timeout: float | None) -> Iterable[tuple[int, int]]:
+    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
         write = self._kernel.KQ_FILTER_WRITE
         events = self._kqueue.control(None, self._MOST, timeout)
         return [(event.ident, WRITE if event.filter == write else READ) for event in events]
@@ -76,7 +76,7 @@ class Kqueue(Poller):
         self._kqueue.close()
 
 
-class Selectors(Poller):
+class Selectors(Readiness):
     """Anywhere else."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Selectors(Poller):
         if wants:
             self._selector.register(number, sum(theirs for ours, theirs in self._bits if wants & ours))
 
-    def _poll(self, timeout: float | None) -> Iterable[tuple[int, int]]:
+    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
         ready = self._selector.select(timeout)
         return [(key.fd, sum(ours for ours, theirs in self._bits if events & theirs)) for key, events in ready]
 
@@ -100,7 +100,7 @@ class Selectors(Poller):
         self._selector.close()
 
 
-def poller() -> Poller:
+def readiness() -> Readiness:
     """The best one here."""
     if hasattr(select, "epoll"):
         return Epoll()
