@@ -116,6 +116,9 @@ def _connected(
     address: str | tuple[str, int]
     if len(place) == 1:
         address = place[0]
+        host, colon, port = address.rpartition(":")
+        if colon and port.isdecimal() and os.sep not in address:
+            raise click.UsageError(f"the port is an argument of its own: {host} {port}")
         if context is not None and context.check_hostname:
             raise click.UsageError("a unix socket has no name that a certificate could show: --tls needs --insecure")
     elif len(place) == 2 and place[1].isdecimal():
@@ -233,7 +236,7 @@ class Sender:
         if not files and sys.stdin is not None:
             lines = Delimiter(*LINE_ENDS, at_eof="deliver", max_size=conn.send_framing.limit)
             self._is_typed = sys.stdin.isatty()
-            self._input = fastframe.wrap(click.get_binary_stream("stdin"), lines, timeout=None)
+            self._input = fastframe.wrap(sys.stdin.buffer, lines, timeout=None)
         self.fault = ""
 
     def start(self) -> None:
