@@ -1,7 +1,7 @@
 """The verb `nc` as its user sees it: lines and files out, frames back, both ends of a stream, and what goes wrong."""
 
-import importlib
 import os
+import queue
 import random
 import signal
 import socket
@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 
 import fastframe as ff
 from connections import Thread, clean, needs_unix, on_engine, reset, rest
+from fastframe.cli.expression import framing_of
 from fastframe.cli.nc import nc
 from test_formats import HOSTILE, json_payload
 from tlspairs import CERTIFICATE, contexts
@@ -31,8 +32,6 @@ __all__ = ["clean", "on_engine"]
 LONG = 60.0
 FRAMING = ff.LengthField(4)
 WORDS = ("--framing", "u32be")
-
-module = importlib.import_module("fastframe.cli.nc")
 
 Serve = Callable[..., tuple[str, ...]]
 
@@ -145,19 +144,20 @@ def test_receiving_goes_on_behind_the_own_end(serve: Serve) -> None:
     assert (done.exit_code, done.stdout) == (0, "got 9 bytes\n")
 
 
-def test_sending_goes_on_behind_the_peers_end(serve: Serve) -> None:
-    got: list[bytes] = []
+@pytest.mark.parametrize("payload", [b"", bytes(3_000_000)], ids=len)
+def test_sending_goes_on_behind_the_peers_end(serve: Serve, payload: bytes, tmp_path: Path) -> None:
+    got: queue.Queue[bytes] = queue.Queue()
+    path = tmp_path / "payload"
+    path.write_bytes(payload)
 
     def early(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_WR)
-        got.append(rest(sock))
+        got.put(rest(sock))
 
-    payload = bytes(3_000_000)
-    done = run(serve(early), *WORDS, "--file", os.devnull, data=None)
-    assert (done.exit_code, got) == (0, [FRAMING.encode(b"")])
-    got.clear()
-    done = run(serve(early), *WORDS, data=payload)
-    assert (done.exit_code, got) == (0, [FRAMING.encode(payload)])
+    assert run(serve(early), *WORDS, "--file", str(path)).exit_code == 0
+    assert got.get(timeout=LONG) == FRAMING.encode(payload)
+    assert run(serve(early), *WORDS, data=payload + b"\n").exit_code == 0
+    assert got.get(timeout=LONG) == FRAMING.encode(payload)
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,6 @@ def test_a_line_that_is_no_frame_is_named_and_those_before_are_sent(serve: Serve
     assert done.exit_code == 1
     assert f"line {number} of standard input" in done.stderr
     assert done.stderr.count("\n") == 1
-    from fastframe.cli.expression import framing_of
-
     assert got == [framing_of(framing).encode_many([b"a", b"bc"][: number - 1])]
 
 
