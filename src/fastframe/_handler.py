@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
     from ._client import Client
@@ -51,7 +51,7 @@ class Replies:
         self._simple = True  # every reply so far was one frame
 
     def frames(self, conn: Client, frames: list[bytes]) -> None:
-        """Handle them. If the function raises, the replies to the frames before are sent."""
+        """Handle them. If the function raises, or returns what can't be sent, the replies before are sent."""
         replies: list[Any] = []
         try:
             replies.extend(map(self._function, frames))
@@ -59,18 +59,22 @@ class Replies:
             self._send(conn, replies)
 
     def _send(self, conn: Client, replies: list[Any]) -> None:
-        if self._simple:
-            try:
-                if replies:
-                    conn.send_many(replies)
-                return
-            except TypeError:
-                self._simple = False  # nothing was sent; a wrong reply is found again below
-        flat: list[Any] = []
-        for reply in replies:
-            if isinstance(reply, list | tuple):
-                flat += reply
-            elif reply is not None:
-                flat.append(reply)
-        if flat:
-            conn.send_many(flat)
+        if not self._simple:
+            replies = list(_flat(replies))
+        if not replies:
+            return
+        try:
+            conn.send_many(replies)
+        except (TypeError, ValueError):
+            # Nothing was sent. There are lists or Nones among them; or one can't be sent, which is found again.
+            self._simple = False
+            for reply in _flat(replies):
+                conn.send(reply)
+
+
+def _flat(replies: list[Any]) -> Iterator[Any]:
+    for reply in replies:
+        if isinstance(reply, list | tuple):
+            yield from reply
+        elif reply is not None:
+            yield reply
