@@ -40,6 +40,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("Decoder", "Slices"):
         monkeypatch.setattr(face, name, getattr(engine, name))
+    monkeypatch.setattr(face, "CLOSE_TIMEOUT", 2 * LONG)  # a close that waits in vain fails
 
 
 @pytest.fixture(params=["tcp", "pair"])

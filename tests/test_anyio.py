@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -138,6 +139,14 @@ async def test_frames_that_the_end_completes(method: str, framing: Any, data: by
     assert type(error) is face.ConnectionClosed
 
 
+async def test_a_batch_is_one_even_if_the_end_makes_it(engine: ModuleType) -> None:
+    stream = face.FrameStream(Script(b"one\n", b"two"), ff.Delimiter(b"\n", at_eof="deliver"))
+    for payload in (b"one", b"two"):
+        batch = await stream.receive_batch()
+        assert type(batch) is engine.FrameBatch
+        assert [bytes(view) for view in batch.views()] == [payload]
+
+
 async def test_nothing_is_received_before_it_is_asked_for() -> None:
     byte_stream = Script(*[wire(b"x" * 100) * 10] * 10)
     stream = face.FrameStream(byte_stream, FRAMING)
@@ -222,18 +231,10 @@ async def test_each_direction_ends_by_itself(pair: tuple[Any, Any]) -> None:
 
 async def test_a_close_wakes_a_receiver(pair: tuple[Any, Any]) -> None:
     a, b = pair
-    woken = []
-
-    async def receive() -> None:
-        with pytest.raises(anyio.ClosedResourceError):
-            await a.receive()
-        woken.append(True)
-
     async with anyio.create_task_group() as group:
-        group.start_soon(receive)
+        group.start_soon(woken, a)
         await others_run()
         await a.aclose()
-    assert woken
     with pytest.raises(anyio.EndOfStream):
         await b.receive()
 
@@ -255,8 +256,7 @@ async def test_nothing_goes_after_a_close(pair: tuple[Any, Any]) -> None:
         a.unread()
 
 
-async def test_a_close_with_unread_input_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(face, "CLOSE_TIMEOUT", LONG)
+async def test_a_close_with_unread_input_loses_nothing() -> None:
     left, right = tcp_pair()
     right.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
     payloads = [b"%d" % number * 200 for number in range(300)]
@@ -271,19 +271,57 @@ async def test_a_close_with_unread_input_loses_nothing(monkeypatch: pytest.Monke
             await peer.aclose()
 
 
-async def test_a_close_that_is_cancelled_doesnt_wait() -> None:
+async def test_a_close_waits_for_the_peers_end_where_the_system_cant_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face, "_is_delivered", lambda sock: False)
     left, right = tcp_pair()
-    left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    right.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    with right:
-        stream = face.FrameStream(await opened(left), FRAMING)
-        await stream.send(bytes(200_000))
-        with anyio.CancelScope() as scope:
-            scope.cancel()
+    async with await opened(left) as byte_stream, await opened(right) as peer:
+        stream = face.FrameStream(byte_stream, FRAMING)
+        await stream.send(b"before the end")
+        closed = []
+
+        async def close() -> None:
             await stream.aclose()
-        assert left.fileno() == -1 or scope.cancelled_caught
-        with pytest.raises(anyio.ClosedResourceError):
-            await stream.receive()
+            closed.append(True)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(close)
+            assert [frame async for frame in face.FrameStream(peer, FRAMING)] == [b"before the end"]
+            assert not closed
+            await peer.aclose()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what has arrived")
+async def test_a_close_behind_all_that_arrived_is_plain() -> None:
+    left, right = tcp_pair()
+    async with await opened(left) as byte_stream, await opened(right) as peer:
+        stream = face.FrameStream(byte_stream, FRAMING)
+        await stream.send(b"x")
+        await peer.receive()
+        byte_stream.send_eof = None
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("why", ["cancelled", "another receives"])
+async def test_a_close_that_doesnt_wait(why: str) -> None:
+    left, right = tcp_pair()
+    right.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with right, anyio.fail_after(LONG):
+        stream = face.FrameStream(await opened(left), FRAMING)
+        await stream.send(bytes(100_000))
+        async with anyio.create_task_group() as group:
+            if why == "cancelled":
+                group.cancel_scope.cancel()
+            else:
+                group.start_soon(woken, stream)
+                await others_run()
+            await stream.aclose()
+    assert left.fileno() == -1
+
+
+async def woken(stream: face.FrameStream) -> None:
+    """Receive until the stream is closed here."""
+    with pytest.raises(anyio.ClosedResourceError):
+        await stream.receive()
 
 
 async def test_good_frames_come_before_a_reset() -> None:

@@ -235,10 +235,20 @@ async def test_sends_of_several_tasks_dont_mix(pair: tuple[Any, Any]) -> None:
             group.start_soon(a.send, payloads[number + 1])
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await a.send(b"cancelled before it began")
+            await a.send(b"cancelled in the queue")
         got = [await b.receive() for _ in range(8)]
     assert scope.cancelled_caught
     assert sorted(got) == payloads
+    await a.send(b"whole")
+    assert await b.receive() == b"whole"
+
+
+async def test_a_send_cancelled_before_it_began_sends_nothing(pair: tuple[Any, Any]) -> None:
+    a, b = pair
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await a.send(b"never")
+    assert scope.cancelled_caught
     await a.send(b"whole")
     assert await b.receive() == b"whole"
 
