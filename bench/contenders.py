@@ -35,6 +35,8 @@ class Contender(NamedTuple):
 SOCKETS = "python/sockets.py"
 ASYNCIO = "python/asyncio_.py"
 FASTFRAME = "python/fastframe_.py"
+ANYIO = "python/fastframe_anyio.py"
+OWN_ANYIO = ("fastframe._speedups", "anyio")
 
 
 def _fastframe(name: str, title: str, *works: str, needs: tuple[str, ...] = ()) -> tuple[Contender, Contender]:
@@ -88,6 +90,12 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("c-list", "C, a chunk's frames kept, then freed together", "c-reference", ("parse",)),
     *(cython for cython, _ in _OWN),
     *(pure for _, pure in _OWN),
+    Contender("anyio-frames", "fastframe.anyio receive_many, send_many", ANYIO, ("receive", "echo"), OWN_ANYIO),
+    Contender("anyio-frames-one", "fastframe.anyio receive, send", ANYIO, ("receive", "echo"), OWN_ANYIO),
+    Contender("trio-frames", "fastframe.anyio on trio, many", ANYIO, ("receive", "echo"), (*OWN_ANYIO, "trio")),
+    Contender(
+        "trio-frames-one", "fastframe.anyio on trio, one by one", ANYIO, ("receive", "echo"), (*OWN_ANYIO, "trio")
+    ),
     Contender("tokio", "Rust tokio-util", "tokio", ("receive", "send", "echo")),
     Contender("tokio-256k", "Rust tokio-util, 256 KiB buffer", "tokio", ("receive", "send", "echo")),
     Contender("go", "Go bufio + encoding/binary", "go", ("receive", "send", "echo")),
@@ -150,6 +158,7 @@ CONTENDERS: tuple[Contender, ...] = (
         ("anyio",),
         note="it copies the rest of what was received for every piece that is taken of it",
     ),
+    Contender("anyio-trio", "anyio on trio, receive_exactly twice", ANYIO, ("receive",), ("anyio", "trio")),
     Contender("anyio-parser", "anyio, parser in Python", "python/anyio_.py", ("receive", "echo"), ("anyio",)),
     Contender("gevent", "gevent, Socket HOWTO's loops", "python/gevent_.py", ("receive", "send", "echo"), ("gevent",)),
     Contender(
