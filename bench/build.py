@@ -24,7 +24,7 @@ class Missing(Exception):
 def build(language: str, folder: Path) -> list[str]:
     """Build the program of a language into `folder`, unless it is there already; returns the command that starts it.
 
-    language: "c-reference", "load", "tokio", "go", "erlang" or "netty". Raises Missing.
+    language: "c-reference", "load", "crowd", "tokio", "go", "erlang" or "netty". Raises Missing.
     """
     return BUILDERS[language](folder.resolve())
 
@@ -80,6 +80,7 @@ def _build_netty(folder: Path) -> list[str]:
 BUILDERS: dict[str, Callable[[Path], list[str]]] = {
     "c-reference": lambda folder: _build_c("reference.c", folder),
     "load": lambda folder: _build_c("load.c", folder),
+    "crowd": lambda folder: _build_c("crowd.c", folder),
     "tokio": _build_tokio,
     "go": _build_go,
     "erlang": _build_erlang,
