@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionClosed", "ConnectionLost", "FrameAttribute", "FrameStream"]
 
-RECEIVE_SIZE = 262144
-"""Bytes to ask the byte stream for: as many as asyncio receives at once, so that none of them is copied aside."""
+RECEIVE_SIZE = 65536
+"""Bytes to ask the byte stream for: what memory is quickly had for."""
+MOST_SIZE = 262144
+"""Bytes to ask for after as many as RECEIVE_SIZE came: what asyncio has received at once then needn't be split."""
 CLOSE_TIMEOUT = 5.0
 """How many seconds `aclose` waits for a peer."""
 
@@ -88,6 +90,7 @@ class FrameStream(ObjectStream[bytes]):
         self._stream = _byte_stream(stream)
         self._decoder = Decoder(framing)
         self._send_framing = _checked(framing if send_framing is None else send_framing)
+        self._size = RECEIVE_SIZE
         self._lock = Lock(fast_acquire=True)
         self._receiving = False
         self._received_end: ConnectionClosed | ConnectionLost | None = None
@@ -251,7 +254,7 @@ class FrameStream(ObjectStream[bytes]):
         if self._received_end is not None:
             raise self._received_end._again()
         try:
-            data = await self._stream.receive(RECEIVE_SIZE)
+            data = await self._stream.receive(self._size)
         except (EndOfStream, BrokenResourceError, OSError) as error:
             if self._closed:
                 raise ClosedResourceError from error
@@ -261,6 +264,7 @@ class FrameStream(ObjectStream[bytes]):
             self._received_end = ConnectionClosed()
             return self._decoder.feed_eof()
         # No await comes between what the byte stream gives and the decoder.
+        self._size = RECEIVE_SIZE if len(data) < RECEIVE_SIZE else MOST_SIZE
         return take(data)
 
     def _take_one(self, data: bytes) -> list[bytes]:
