@@ -78,12 +78,12 @@ async def pair(raw: tuple[Any, Any]) -> tuple[face.FrameStream, face.FrameStream
 class Script(anyio.abc.ByteStream):
     """Gives these chunks, waits for more by `give`, and then ends, by an exception. What is sent is kept.
 
-    asked: how often it was asked for bytes.
+    sizes: the bytes it was asked for, each time.
     """
 
     def __init__(self, *chunks: bytes, end: Callable[[], Exception] | None = anyio.EndOfStream) -> None:
         self.chunks, self.end = list(chunks), end
-        self.asked = 0
+        self.sizes: list[int] = []
         self.sent: list[bytes] = []
         self.fails: Exception | None = None
         self._given = anyio.Event()
@@ -93,7 +93,7 @@ class Script(anyio.abc.ByteStream):
         self._given.set()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        self.asked += 1
+        self.sizes.append(max_bytes)
         await anyio.lowlevel.checkpoint()
         while not self.chunks:
             if self.end is not None:

@@ -69,7 +69,7 @@ async def test_many_and_batch_give_all_that_is_there() -> None:
     assert await stream.receive() == b"5"
     assert list(await stream.receive_batch()) == [b"6"]
     assert list(await stream.receive_batch()) == [b"", b"8"]
-    assert byte_stream.asked == 3
+    assert len(byte_stream.sizes) == 3
 
 
 async def test_iteration_goes_to_the_clean_end() -> None:
@@ -104,7 +104,7 @@ async def test_good_frames_come_before_a_forged_header(method: str) -> None:
     assert frames == [b"good", b"too"]
     assert isinstance(error, ff.FrameTooLarge)
     assert (error.size, error.limit, error.offset) == (0xFF000001, 1 << 24, 15)
-    assert byte_stream.asked == 1
+    assert len(byte_stream.sizes) == 1
 
 
 @receives
@@ -147,16 +147,24 @@ async def test_a_batch_is_one_even_if_the_end_makes_it(engine: ModuleType) -> No
         assert [bytes(view) for view in batch.views()] == [payload]
 
 
+async def test_much_is_asked_for_only_where_much_comes() -> None:
+    byte_stream = Script(*(wire(bytes(size)) for size in (5, 100_000, 100_000, 5, 5)))
+    stream = face.FrameStream(byte_stream, FRAMING)
+    for _ in range(5):
+        await stream.receive()
+    assert byte_stream.sizes == [65_536, 65_536, 262_144, 262_144, 65_536]
+
+
 async def test_nothing_is_received_before_it_is_asked_for() -> None:
     byte_stream = Script(*[wire(b"x" * 100) * 10] * 10)
     stream = face.FrameStream(byte_stream, FRAMING)
     await anyio.lowlevel.checkpoint()
-    assert byte_stream.asked == 0
+    assert len(byte_stream.sizes) == 0
     for _ in range(10):
         await stream.receive()
-        assert byte_stream.asked == 1
+        assert len(byte_stream.sizes) == 1
     await stream.receive()
-    assert byte_stream.asked == 2
+    assert len(byte_stream.sizes) == 2
     assert len(stream.unread()) == 9 * 104
 
 
