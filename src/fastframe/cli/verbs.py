@@ -13,6 +13,7 @@ from .decode import decode
 from .demo import demo
 from .listing import presets
 from .nc import nc
+from .serve import serve
 
 __all__ = ["fastframe", "run"]
 
@@ -29,6 +30,7 @@ fastframe.add_command(decode)
 fastframe.add_command(demo)
 fastframe.add_command(nc)
 fastframe.add_command(presets)
+fastframe.add_command(serve)
 
 
 def run() -> int:
