@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -28,7 +28,9 @@ def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def serving(handler: Any, address: Any = ("127.0.0.1", 0), framing: ff.Framing = FRAMING, **given: Any) -> Iterator[ff.Server]:
+def serving(
+    handler: Any, address: Any = ("127.0.0.1", 0), framing: ff.Framing = FRAMING, **given: Any
+) -> Iterator[ff.Server]:
     """A server that serves in a thread, and that is shut down behind the block."""
     server = ff.Server(handler, address, framing, **given)
     thread = threading.Thread(target=server.serve_forever)
@@ -102,7 +104,7 @@ class ByHand:
         self.loop.enter()
         self._peers: list[socket.socket] = []
 
-    def __enter__(self) -> "ByHand":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *given: object) -> None:

@@ -184,8 +184,8 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self.transport.abort()
 
     async def gone(self) -> None:
-        """Wait until the transport is done."""
-        if not self.lost:
+        """Wait until the transport is done; not if the loop was closed under it."""
+        if not self.lost and not self.loop.is_closed():
             if self._gone is None:
                 self._gone = self.loop.create_future()
             await asyncio.shield(self._gone)

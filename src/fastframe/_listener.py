@@ -88,6 +88,29 @@ def _remove_stale(path: Any) -> None:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), name)
 
 
+class SocketFile:
+    """The file of a unix socket, if it has one. That one is removed, and no other that has taken its place."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._name = sock.getsockname() if sock.family == UNIX else ""
+        self._found = self._identity()
+
+    def remove(self) -> None:
+        """Remove it, once."""
+        if self._found is not None and self._identity() == self._found:
+            os.unlink(self._name)
+        self._found = None
+
+    def _identity(self) -> tuple[int, int] | None:
+        if not self._name or self._name[:1] in ("\0", b"\0"):
+            return None
+        try:
+            found = os.stat(self._name)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
 class Listener:
     """A listening socket in a loop."""
 
@@ -104,7 +127,6 @@ class Listener:
         self._number = sock.fileno()
         self._is_watched = False
         self._is_told = False  # that the system has no descriptors left
-        self._file = self._identity()
         loop.vacant = self.resume
         self.resume()
 
@@ -140,11 +162,6 @@ class Listener:
         self._pause()
         self._loop.vacant = None
         self._loop.alarms.forget(self)
-        if self._sock.fileno() >= 0 and self._file is not None and self._identity() == self._file:
-            try:
-                os.unlink(self._sock.getsockname())
-            except OSError:
-                pass
         self._sock.close()
 
     def _is_full(self) -> bool:
@@ -170,13 +187,3 @@ class Listener:
             if error.errno != errno.EINVAL:
                 self._sock.detach()
         # Else it is one client's misfortune, on its way in.
-
-    def _identity(self) -> tuple[int, int] | None:
-        """The file of a unix socket: that and no other is removed in the end."""
-        if self._sock.family != UNIX or not (name := self._sock.getsockname()) or name[:1] in ("\0", b"\0"):
-            return None
-        try:
-            found = os.stat(name)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from ._readiness import READ, readiness
 
 TYPE_CHECKING = False
@@ -40,7 +42,7 @@ class Poller:
     __slots__ = ("_at", "_clock", "_events", "_most", "_readiness", "_ready", "_watched", "now")
 
     def __init__(self, clock: Callable[[], float], most: int) -> None:
-        self._clock, self._most = clock, most
+        self._clock, self._most = clock, operator.index(most)
         self._readiness = readiness()
         self._watched: dict[int, Watched] = {}
         self._events: list[tuple[int, int]] = []

@@ -202,7 +202,9 @@ class Session(Client):
 
     def _not_received(self, error: Exception) -> None:
         """A receive has raised: the end, an error of the peer's, or one of the system's."""
-        if isinstance(error, ConnectionClosed):
+        if isinstance(error, ConnectionClosed) and isinstance(self._refusal, ConnectionLost):
+            self._fail(self._refusal)  # a send was told first, and the system tells it once
+        elif isinstance(error, ConnectionClosed):
             self._end()
         elif isinstance(error, FrameError):
             self._fail(error)

@@ -12,15 +12,15 @@ from time import monotonic
 from ._journal import Journal
 from ._loop import Waker
 from ._readiness import READ, readiness
-from ._service import ServerStats, total
+from ._service import ServerStats, Service, total
 from .stats import Stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
     from typing import NoReturn
 
-    from ._service import Service
+    from ._service import Terms
 
 _PAUSE = 1.0
 """Seconds from the start of a worker that dies to its successor's, at least."""
@@ -31,9 +31,9 @@ _GRACE = 5.0
 class Worker:
     """A process, as its parent knows it."""
 
-    def __init__(self, process: int, report: int) -> None:
+    def __init__(self, process: int, report: int, sock: socket.socket) -> None:
         """report: the pipe that it reports by, and that ends with it."""
-        self.process, self.report = process, report
+        self.process, self.report, self.sock = process, report, sock
         self.begun = monotonic()
 
     def end(self) -> tuple[bytes, str]:
@@ -60,13 +60,15 @@ class Life:
 
 
 class Workers:
-    """`count` processes, each with a service of its own."""
+    """A process for each of these sockets, with a service of its own. The sockets stay here too: whoever waits at one that has no
+    worker at the moment gets the next."""
 
-    def __init__(self, count: int, service: Callable[[], Service], timeout: float | None) -> None:
-        """service: makes one, in the worker. timeout: seconds that its clients have when it stops."""
-        self._service, self._timeout = service, timeout
+    def __init__(self, socks: list[socket.socket], terms: Terms) -> None:
+        """socks: listen; the same one several times, if it is shared."""
+        self._socks, self._terms = socks, terms
+        self._timeout = terms.limits.close_timeout
         self._workers: dict[int, Worker] = {}  # by their pipes
-        self._vacant = [0.0] * count  # when one may be started for each that is missing
+        self._vacant = [(0.0, sock) for sock in socks]  # those without a worker, and when they may get one
         self._life, self._alive = os.pipe()  # ends when we do
         self._waker = Waker()
         self._thread: int | None = None
@@ -82,10 +84,10 @@ class Workers:
             ready.watch(self._waker.fileno(), READ, 0)
             while not self._is_stopping:
                 now = monotonic()
-                for when in [when for when in self._vacant if when <= now]:
-                    self._vacant.remove(when)
-                    ready.watch(self._start(), READ, 0)
-                wait = min(self._vacant, default=None)
+                for place in [place for place in self._vacant if place[0] <= now]:
+                    ready.watch(self._start(place[1]), READ, 0)
+                    self._vacant.remove(place)
+                wait = min((when for when, _ in self._vacant), default=None)
                 for number, _ in ready.poll(None if wait is None else max(wait - monotonic(), 0.0)):
                     if number in self._workers:
                         ready.watch(number, 0, READ)
@@ -122,7 +124,7 @@ class Workers:
                 os.close(number)
             self._waker.close()
 
-    def _start(self) -> int:
+    def _start(self, sock: socket.socket) -> int:
         """Start one; its pipe."""
         report, reporting = os.pipe()
         try:
@@ -132,12 +134,12 @@ class Workers:
             os.close(reporting)
             raise
         if not process:
-            self._work(reporting, [report, *self._workers])
+            self._work(sock, reporting, [report, *self._workers])
         os.close(reporting)
-        self._workers[report] = Worker(process, report)
+        self._workers[report] = Worker(process, report, sock)
         return report
 
-    def _work(self, reporting: int, others: list[int]) -> NoReturn:
+    def _work(self, sock: socket.socket, reporting: int, others: list[int]) -> NoReturn:
         """Be a worker, and nothing else."""
         status = 1
         try:
@@ -145,7 +147,10 @@ class Workers:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             for number in (*others, self._alive):
                 os.close(number)
-            service = self._service()
+            for other in self._socks:
+                if other is not sock:
+                    other.close()
+            service = Service(self._terms, sock)
             service.loop.poller.watch(Life(service, self._timeout), self._life, READ)
             service.run()
             os.write(reporting, json.dumps(service.stats).encode())
@@ -162,7 +167,7 @@ class Workers:
 
     def _replace(self, worker: Worker) -> None:
         _, how = worker.end()
-        self._vacant.append(worker.begun + _PAUSE)
+        self._vacant.append((worker.begun + _PAUSE, worker.sock))
         self._log.warning("worker %d has died (%s); another one takes its place", worker.process, how)
 
     def _close_all(self) -> None:

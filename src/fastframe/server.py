@@ -24,7 +24,7 @@ from ._deadline import seconds
 from ._fork import tell
 from ._handler import Calls
 from ._limits import Limits
-from ._listener import bound
+from ._listener import SocketFile, bound
 from ._service import ServerStats, Service, Terms
 from .errors import ConcurrentUse
 from .framing import Framing
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Limits", "Server", "ServerStats", "serve"]
 
 _LIMITS = Limits()
+_SHARES = sys.platform == "linux"
+"""Whether the system shares clients out among sockets that listen at the same port. Elsewhere workers share one socket."""
 _AS_LIMITED: Any = object()
 
 
@@ -102,22 +104,23 @@ class Server:
         self._over = threading.Event()
         self._over.set()
         self._is_closed = self._is_foreign = False
-        # On Linux the system shares clients out among sockets for the same port; else the workers share one socket.
-        self._is_balanced = workers > 1 and isinstance(address, tuple) and sys.platform == "linux"
-        self._sock = bound(address, self._is_balanced)
+        self._socks = [bound(address, workers > 1 and isinstance(address, tuple) and _SHARES)]
         self._work: Service | Workers
         try:
-            self._address = self._sock.getsockname()
-            if not self._is_balanced:
-                self._sock.listen(limits.backlog)
+            self._address = self._socks[0].getsockname()
+            self._file = SocketFile(self._socks[0])
+            if workers > 1 and isinstance(address, tuple) and _SHARES:
+                self._socks += [bound(self._address, True) for _ in range(workers - 1)]
+            for sock in self._socks:
+                sock.listen(limits.backlog)
             if workers == 1:
-                self._work = Service(self._terms, self._sock)
+                self._work = Service(self._terms, self._socks[0])
             else:
                 from ._workers import Workers
 
-                self._work = Workers(workers, self._service, limits.close_timeout)
+                self._work = Workers(self._socks if len(self._socks) > 1 else self._socks * workers, self._terms)
         except BaseException:
-            self._sock.close()
+            self._close_socks()
             raise
         tell(self)
 
@@ -148,7 +151,8 @@ class Server:
             self._work.run()
         finally:
             self._is_closed = True
-            self._sock.close()
+            self._close_socks()
+            self._file.remove()
             self._over.set()
 
     def shutdown(self, timeout: float | None = _AS_LIMITED) -> None:
@@ -164,7 +168,8 @@ class Server:
             if not is_running and not self._is_closed:
                 self._is_closed = True
                 self._work.close()
-                self._sock.close()
+                self._close_socks()
+                self._file.remove()
         if is_running:
             self._work.stop(timeout)
             if not self._work.is_inside:
@@ -176,7 +181,7 @@ class Server:
             self.shutdown()
         elif not self._is_closed:
             self._is_closed = True
-            self._sock.close()
+            self._close_socks()
 
     def __enter__(self) -> Self:
         return self
@@ -191,15 +196,9 @@ class Server:
 
     # --- Helpers
 
-    def _service(self) -> Service:
-        """A worker's own."""
-        sock = self._sock
-        if self._is_balanced:
-            sock = bound(self._address[:2], True)
-            sock.listen(self._terms.limits.backlog)
-        self._work = service = Service(self._terms, sock)
-        self._is_foreign = False
-        return service
+    def _close_socks(self) -> None:
+        for sock in self._socks:
+            sock.close()
 
     def _check_foreign(self) -> None:
         if self._is_foreign:
