@@ -115,7 +115,9 @@ class Served:
     start: starts it, given what create_server takes.
     """
 
-    def __init__(self, kind: str, start: Callable[..., Awaitable[Any]], start_unix: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self, kind: str, start: Callable[..., Awaitable[Any]], start_unix: Callable[..., Awaitable[Any]]
+    ) -> None:
         self.kind, self._start, self._start_unix = kind, start, start_unix
         self._tls = contexts() if kind == "tls" else None
 
