@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import select
 import signal
 import socket
 import ssl
@@ -25,7 +26,7 @@ import fastframe as ff
 from connections import needs_fork, needs_unix, rest
 from fastframe.cli.nc import nc
 from fastframe.cli.serve import Discard, Echo, serve
-from fastframe.server import Limits
+from fastframe.server import Limits, Server
 from tlspairs import CERTIFICATE, contexts
 
 LONG = 60.0
@@ -216,6 +217,44 @@ def test_a_signal_ends_it_and_its_clients_get_the_end(start: Any, number: int) -
         said = server.end(number)
         assert list(conn) == []
     assert said.startswith("1 connections (0 failed, 0 cut off)")
+
+
+@graceful
+def test_a_signal_before_it_serves_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Early(Server):
+        def serve_forever(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().serve_forever()
+
+    monkeypatch.setattr(module, "Server", Early)
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        done = run()
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+    assert done.exit_code == 0
+    assert done.stderr.startswith("0 connections")
+
+
+@graceful
+def test_a_second_signal_waits_for_nobody(start: Any) -> None:
+    server = start("--limit", "close_timeout=none")
+    with socket.create_connection(server.address, LONG) as sock:
+        sock.setblocking(False)
+        frames = FRAMING.encode(bytes(60_000)) * 10
+        while select.select([], [sock], [], 0.5)[1]:  # until it takes no more: nobody reads what it gives back
+            sock.send(frames)
+        server.process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + LONG
+        while True:
+            assert time.monotonic() < deadline
+            try:
+                socket.create_connection(server.address, LONG).close()
+            except OSError:
+                break
+            time.sleep(0.01)
+        assert "1 cut off" in server.end()
 
 
 @graceful

@@ -135,12 +135,15 @@ def serve(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with server:
-        _stop_by_signals(server)
+        came = _stop_by_signals(server)
         click.echo(f"listening at {_shown(server.address)}")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             pass  # the second one: nobody is waited for
+        except ValueError:
+            if not came:  # else it was stopped before it served
+                raise
     click.echo(_summary(server), err=True)
 
 
@@ -148,15 +151,18 @@ assert serve.help is not None
 serve.help += "\n\n\b\n" + "\n".join(f"{name:<18} {str(value).lower()}" for name, value in NAMES.items())
 
 
-def _stop_by_signals(server: Server) -> None:
-    """Let Ctrl-C and SIGTERM stop it. An exception instead would cost the client that has its turn."""
+def _stop_by_signals(server: Server) -> list[int]:
+    """Let Ctrl-C and SIGTERM stop it; which of them came. An exception instead would cost the client that has its turn."""
+    came: list[int] = []
 
     def stop(number: int, frame: object) -> None:
+        came.append(number)
         signal.signal(number, signal.default_int_handler)
         server.shutdown()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    return came
 
 
 def _shown(address: Any) -> str:
