@@ -1,9 +1,11 @@
 """Streams for the tests of the anyio face: fixtures, which each file imports and names in `__all__`; and helpers."""
 
 import errno
+import functools
 import importlib.util
+import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +25,8 @@ from support import tcp_pair
 FRAMING = ff.LengthField(4)
 RECEIVES = ["receive", "receive_many", "receive_batch"]
 receives = pytest.mark.parametrize("method", RECEIVES)
+CANCELLATIONS = int(os.environ.get("FASTFRAME_CANCELLATIONS") or 1000)
+"""How many receives a storm cancels."""
 
 BACKENDS = [("asyncio", {"use_uvloop": False})]
 if importlib.util.find_spec("uvloop"):
@@ -40,7 +44,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("Decoder", "Slices"):
         monkeypatch.setattr(face, name, getattr(engine, name))
-    monkeypatch.setattr(face, "CLOSE_TIMEOUT", 2 * LONG)  # a close that waits in vain fails
+    monkeypatch.setattr(face, "CLOSE_TIMEOUT", 9 * LONG)  # a close that waits in vain fails
 
 
 @pytest.fixture(params=["tcp", "pair"])
@@ -55,6 +59,17 @@ def sockets(request: pytest.FixtureRequest, anyio_backend: Any) -> Iterator[tupl
         yield a, b
 
 
+def in_time(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """The test fails if it waits for ever."""
+
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        with anyio.fail_after(LONG + CANCELLATIONS / 500):
+            await test(*args, **kwargs)
+
+    return run
+
+
 async def opened(sock: socket.socket) -> Any:
     """The socket as a byte stream."""
     unix = sock.family == getattr(socket, "AF_UNIX", None)
@@ -65,8 +80,7 @@ async def opened(sock: socket.socket) -> Any:
 async def raw(sockets: tuple[socket.socket, socket.socket]) -> AsyncIterator[tuple[Any, Any]]:
     """Two connected byte streams."""
     async with await opened(sockets[0]) as left, await opened(sockets[1]) as right:
-        with anyio.fail_after(LONG):
-            yield left, right
+        yield left, right
 
 
 @pytest.fixture

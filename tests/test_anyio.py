@@ -28,6 +28,7 @@ from anyiostreams import (
     anyio_backend,
     broken,
     drain,
+    in_time,
     on_engine,
     opened,
     others_run,
@@ -37,7 +38,7 @@ from anyiostreams import (
     sockets,
     take,
 )
-from connections import LONG, reset, wire
+from connections import reset, wire
 from support import tcp_pair
 
 __all__ = ["anyio_backend", "on_engine", "pair", "raw", "sockets"]  # the fixtures that pytest is to find here
@@ -224,6 +225,7 @@ def test_without_anyio_the_import_says_what_to_install() -> None:
 # --- Ends ------------------------------------------------------------------------------------------------------------
 
 
+@in_time
 async def test_each_direction_ends_by_itself(pair: tuple[Any, Any]) -> None:
     a, b = pair
     await a.send(b"the last")
@@ -237,6 +239,7 @@ async def test_each_direction_ends_by_itself(pair: tuple[Any, Any]) -> None:
     assert [frame async for frame in a] == [b"answer"]
 
 
+@in_time
 async def test_a_close_wakes_a_receiver(pair: tuple[Any, Any]) -> None:
     a, b = pair
     async with anyio.create_task_group() as group:
@@ -247,6 +250,7 @@ async def test_a_close_wakes_a_receiver(pair: tuple[Any, Any]) -> None:
         await b.receive()
 
 
+@in_time
 async def test_nothing_goes_after_a_close(pair: tuple[Any, Any]) -> None:
     a, b = pair
     await b.send_many([b"one", b"two"])
@@ -264,6 +268,7 @@ async def test_nothing_goes_after_a_close(pair: tuple[Any, Any]) -> None:
         a.unread()
 
 
+@in_time
 async def test_a_close_with_unread_input_loses_nothing() -> None:
     left, right = tcp_pair()
     right.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
@@ -279,6 +284,7 @@ async def test_a_close_with_unread_input_loses_nothing() -> None:
             await peer.aclose()
 
 
+@in_time
 async def test_a_close_waits_for_the_peers_end_where_the_system_cant_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(face, "_is_delivered", lambda sock: False)
     left, right = tcp_pair()
@@ -299,6 +305,7 @@ async def test_a_close_waits_for_the_peers_end_where_the_system_cant_tell(monkey
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what has arrived")
+@in_time
 async def test_a_close_behind_all_that_arrived_is_plain() -> None:
     left, right = tcp_pair()
     async with await opened(left) as byte_stream, await opened(right) as peer:
@@ -310,10 +317,11 @@ async def test_a_close_behind_all_that_arrived_is_plain() -> None:
 
 
 @pytest.mark.parametrize("why", ["cancelled", "another receives"])
+@in_time
 async def test_a_close_that_doesnt_wait(why: str) -> None:
     left, right = tcp_pair()
     right.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    with right, anyio.fail_after(LONG):
+    with right:
         stream = face.FrameStream(await opened(left), FRAMING)
         await stream.send(bytes(100_000))
         async with anyio.create_task_group() as group:
@@ -345,6 +353,7 @@ async def test_good_frames_come_before_a_reset() -> None:
     assert error.errno in (errno.ECONNRESET, getattr(errno, "WSAECONNRESET", errno.ECONNRESET))
 
 
+@in_time
 async def test_frames_over_tls(raw: tuple[Any, Any]) -> None:
     certificate = Path(__file__).parent / "data" / "localhost.pem"
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=certificate)

@@ -1,7 +1,6 @@
 """Several tasks and cancellation on anyio's byte streams: nothing is lost, doubled, reordered or mixed."""
 
 import errno
-import os
 import random
 import socket
 from functools import partial
@@ -18,12 +17,14 @@ import anyio.lowlevel
 import fastframe as ff
 import fastframe.anyio as face
 from anyiostreams import (
+    CANCELLATIONS,
     FRAMING,
     RECEIVES,
     Script,
     anyio_backend,
     broken,
     drain,
+    in_time,
     on_engine,
     opened,
     others_run,
@@ -38,9 +39,6 @@ from connections import wire
 __all__ = ["anyio_backend", "on_engine", "pair", "raw", "sockets"]  # the fixtures that pytest is to find here
 
 pytestmark = pytest.mark.anyio
-
-CANCELLATIONS = int(os.environ.get("FASTFRAME_CANCELLATIONS") or 1000)
-"""How many receives a storm cancels."""
 
 
 # --- Checkpoints and cancellation ------------------------------------------------------------------------------------
@@ -91,6 +89,7 @@ async def test_a_cancelled_receive_takes_nothing(method: str) -> None:
 
 @receives
 @pytest.mark.parametrize("cancel_first", [True, False])
+@in_time
 async def test_bytes_that_come_with_the_cancellation_stay(
     sockets: tuple[socket.socket, socket.socket], method: str, cancel_first: bool
 ) -> None:
@@ -118,6 +117,7 @@ async def test_bytes_that_come_with_the_cancellation_stay(
 
 
 @receives
+@in_time
 async def test_a_storm_of_cancellations_loses_nothing(pair: tuple[Any, Any], raw: tuple[Any, Any], method: str) -> None:
     stream, _ = pair
     dice = random.Random(5)
@@ -163,6 +163,7 @@ async def test_a_storm_of_cancellations_loses_nothing(pair: tuple[Any, Any], raw
     assert expected > 100
 
 
+@in_time
 async def test_a_second_receive_is_refused_and_the_first_unharmed() -> None:
     byte_stream = Script(end=None)
     stream = face.FrameStream(byte_stream, FRAMING)
@@ -189,6 +190,7 @@ async def test_a_second_receive_is_refused_and_the_first_unharmed() -> None:
 # --- Sending ---------------------------------------------------------------------------------------------------------
 
 
+@in_time
 async def test_frames_travel_both_ways(pair: tuple[Any, Any]) -> None:
     a, b = pair
     await a.send(b"")
@@ -226,6 +228,7 @@ async def test_a_payload_that_cant_be_sent_sends_nothing() -> None:
     assert byte_stream.sent == [wire(b"good")]
 
 
+@in_time
 async def test_sends_of_several_tasks_dont_mix(pair: tuple[Any, Any]) -> None:
     a, b = pair
     payloads = [bytes([number]) * 300_000 for number in range(8)]
@@ -243,6 +246,7 @@ async def test_sends_of_several_tasks_dont_mix(pair: tuple[Any, Any]) -> None:
     assert await b.receive() == b"whole"
 
 
+@in_time
 async def test_a_send_cancelled_before_it_began_sends_nothing(pair: tuple[Any, Any]) -> None:
     a, b = pair
     with anyio.CancelScope() as scope:
@@ -260,6 +264,7 @@ async def tight(raw: tuple[Any, Any]) -> face.FrameStream:
 
 
 @pytest.mark.parametrize("many", [False, True])
+@in_time
 async def test_no_frame_starts_inside_a_cancelled_one(raw: tuple[Any, Any], many: bool) -> None:
     stream = await tight(raw)
     frame = wire(random.Random(1).randbytes(5_000_000))
