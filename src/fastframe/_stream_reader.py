@@ -105,7 +105,8 @@ class FrameStreamReader(StreamReader):
 
     async def read(self, n: int = -1) -> bytes:
         """Up to `n` bytes, at least one, b"" at the end; all until the end if `n` is negative."""
-        self._raise_exception()
+        if self._exception is not None:
+            raise self._exception
         if n == 0:
             return b""
         self._inside_line = False
@@ -121,7 +122,8 @@ class FrameStreamReader(StreamReader):
         """Exactly `n` bytes. Raises IncompleteReadError if the stream ends before, which has those that came."""
         if n < 0:
             raise ValueError("readexactly size can not be less than zero")
-        self._raise_exception()
+        if self._exception is not None:
+            raise self._exception
         if n == 0:
             return b""
         self._inside_line = False
@@ -144,7 +146,8 @@ class FrameStreamReader(StreamReader):
             given = separator if isinstance(separator, tuple) else (separator,)
             ends = tuple(bytes(memoryview(end)) for end in given)
         framing = separated(ends)
-        self._raise_exception()
+        if self._exception is not None:
+            raise self._exception
         self._inside_line = False
         while (frame := self._pop(framing)) is None:
             passed = self._held + 1 - max(map(len, ends))
@@ -153,7 +156,7 @@ class FrameStreamReader(StreamReader):
             if self._eof:
                 raise IncompleteReadError(self._cut(self._held), None)
             await self._more("readuntil", 1)
-        if len(frame) - min(map(len, ends)) > self._limit:
+        if len(frame) > self._limit:
             before = len(frame) - min(len(end) for end in ends if frame.endswith(end))
             if before > self._limit:
                 self._put_back(frame)
@@ -218,10 +221,6 @@ class FrameStreamReader(StreamReader):
             return True
         self._cut(self._held)
         return False
-
-    def _raise_exception(self) -> None:
-        if self._exception is not None:
-            raise self._exception
 
     async def _more(self, caller: str, goal: int) -> None:
         """Wait until `goal` bytes are held, or the end."""
