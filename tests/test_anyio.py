@@ -251,6 +251,18 @@ async def test_a_close_wakes_a_receiver(pair: tuple[Any, Any]) -> None:
 
 
 @in_time
+@pytest.mark.parametrize("end", [anyio.EndOfStream, broken])
+async def test_a_receiver_is_told_of_the_close_whatever_the_byte_stream_says(end: Any) -> None:
+    byte_stream = Script(end=None)
+    stream = face.FrameStream(byte_stream, FRAMING)
+    async with anyio.create_task_group() as group:
+        group.start_soon(woken, stream)
+        await others_run()
+        await stream.aclose()
+        byte_stream.end = end
+
+
+@in_time
 async def test_nothing_goes_after_a_close(pair: tuple[Any, Any]) -> None:
     a, b = pair
     await b.send_many([b"one", b"two"])

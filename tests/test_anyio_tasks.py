@@ -257,6 +257,30 @@ async def test_a_send_cancelled_before_it_began_sends_nothing(pair: tuple[Any, A
     assert await b.receive() == b"whole"
 
 
+@in_time
+async def test_a_send_cancelled_as_its_turn_comes_sends_nothing(pair: tuple[Any, Any]) -> None:
+    a, b = pair
+    scope = anyio.CancelScope()
+
+    async def first() -> None:
+        await a.send(bytes(5_000_000))
+        scope.cancel()
+
+    async def second() -> None:
+        with scope:
+            await a.send(b"never")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(first)
+        await others_run()
+        group.start_soon(second)
+        await others_run()
+        assert await b.receive() == bytes(5_000_000)
+    assert scope.cancelled_caught
+    await a.send(b"whole")
+    assert await b.receive() == b"whole"
+
+
 async def tight(raw: tuple[Any, Any]) -> face.FrameStream:
     """A stream whose kernel buffer holds little."""
     raw[0].extra(anyio.abc.SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
