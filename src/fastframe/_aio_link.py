@@ -97,8 +97,6 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self.transport = transport
         self.loop = asyncio.get_running_loop()
         self.is_tls = transport.get_extra_info("sslcontext") is not None
-        # uvloop starts to read behind this call, whatever was said in it.
-        self.loop.call_soon(self._stay_paused)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _shared.of(sizehint + _CHUNK)
@@ -117,6 +115,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         if self.error is None and not self.closing:
             if exc is not None:
                 if not self.ended and not self.is_tls:
+                    self._held = 0
                     self.rest_received()
                 if self.error is None:
                     self.error = lost_error(exc)
@@ -150,10 +149,6 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     def start_reading(self) -> None:
         if not self.ended:
             self.transport.resume_reading()
-
-    def _stay_paused(self) -> None:
-        if self._held and not self.closing and not self.lost:
-            self.stop_reading()
 
     # --- The end
 

@@ -10,7 +10,7 @@ from asyncio.selector_events import BaseSelectorEventLoop
 from ._aio_link import CLOSE_TIMEOUT, Link
 from ._deadline import seconds
 from ._engine import Decoder, FrameReader
-from .errors import ConnectionClosed, ConnectionLost, FrameError, InvalidFrame
+from .errors import ConnectionClosed, ConnectionLost, FrameError, InvalidFrame, TruncatedFrame
 from .framing import Framing
 
 TYPE_CHECKING = False
@@ -185,12 +185,25 @@ class _Link(Link):
     def data_received(self, data: bytes | memoryview) -> None:
         if self.closing:
             return
+        if self._held:
+            self._keep(data)
+            return
         try:
             frames = self._feed(data)
         except Exception as error:
             self._stop(error)
             return
         self._deliver(frames)
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        """Keep for later what comes in spite of a pause: uvloop starts to read behind connection_made, whatever was said there."""
+        try:
+            self._stream.push(data)
+        except Exception as error:
+            self._stop(error)
+            return
+        self._reparse = True
+        self.stop_reading()
 
     def _readable(self) -> None:
         """As data_received, from the descriptor."""
@@ -233,7 +246,7 @@ class _Link(Link):
         while frames != [] and not self.closing and self.error is None:
             try:
                 frames = self._read()
-            except ConnectionClosed:
+            except (ConnectionClosed, TruncatedFrame):
                 break
             except Exception as error:
                 self._stop(error)
@@ -255,11 +268,11 @@ class _Link(Link):
             self._stream.framing = framing
             if self._stream.buffered and not self.closing and not self.lost:
                 self._reparse = True
-                self.loop.call_soon(self._parse_anew)
+                self.loop.call_soon(self._parse_kept)
         self._framing = framing
 
-    def _parse_anew(self) -> None:
-        """What is held may be frames, now that the framing is another one."""
+    def _parse_kept(self) -> None:
+        """What is held may be frames: the framing is another one, or it came in a pause."""
         if self._reparse and not self._held and not self.closing and not self.lost and not self.ended:
             self._reparse = False
             if self._number < 0:
@@ -271,7 +284,7 @@ class _Link(Link):
 
     def start_reading(self) -> None:
         if self._reparse:
-            self.loop.call_soon(self._parse_anew)
+            self.loop.call_soon(self._parse_kept)
         if self._number < 0:
             super().start_reading()
         elif not self.ended and not self.transport.is_closing():
