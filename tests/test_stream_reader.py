@@ -25,8 +25,15 @@ def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_stream_reader, "Decoder", engine.Decoder)
 
 
-def run(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    return asyncio.run(asyncio.wait_for(main(), LONG))
+def run(main: Callable[[], Coroutine[Any, Any, Any]], loop: Any = None) -> Any:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(asyncio.wait_for(main(), LONG))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest) -> Any:
+    """What makes an event loop."""
+    return pytest.importorskip(request.param).new_event_loop
 
 
 class Transport:
@@ -385,7 +392,7 @@ async def connect(address: tuple[str, int]) -> tuple[asyncio.StreamReader, async
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
-def test_frames_go_and_come_back_over_tcp() -> None:
+def test_frames_go_and_come_back_over_tcp(loop: Any) -> None:
     chance = random.Random(3)
     frames = [chance.randbytes(chance.choice([0, 5, 64, 3000, 300_000])) for _ in range(60)]
 
@@ -424,10 +431,10 @@ def test_frames_go_and_come_back_over_tcp() -> None:
             await writer.wait_closed()
         assert rests == [b""]
 
-    run(main)
+    run(main, loop)
 
 
-def test_lines_by_iteration_over_tcp() -> None:
+def test_lines_by_iteration_over_tcp(loop: Any) -> None:
     lines = [b"%d\n" % number * (number % 50) for number in range(300)]
     whole = b"".join(lines)
 
@@ -443,10 +450,10 @@ def test_lines_by_iteration_over_tcp() -> None:
             writer.close()
             await writer.wait_closed()
 
-    run(main)
+    run(main, loop)
 
 
-def test_a_reset_is_raised_by_the_next_read() -> None:
+def test_a_reset_is_raised_by_the_next_read(loop: Any) -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             reader, writer = await connect(listener.getsockname())
@@ -464,7 +471,7 @@ def test_a_reset_is_raised_by_the_next_read() -> None:
             except ConnectionError:
                 pass
 
-    run(main)
+    run(main, loop)
 
 
 def test_a_host_that_starts_tls_finds_the_bytes_held() -> None:
