@@ -362,7 +362,8 @@ async def test_good_frames_come_before_a_reset() -> None:
         frames, error = await drain(stream, "receive")
     assert frames == [b"two"]
     assert isinstance(error, ff.ConnectionLost)
-    assert error.errno in (errno.ECONNRESET, getattr(errno, "WSAECONNRESET", errno.ECONNRESET))
+    known = (errno.ECONNRESET, getattr(errno, "WSAECONNRESET", errno.ECONNRESET))
+    assert error.errno in (*known, None)  # anyio 4.12 doesn't tell it on asyncio
 
 
 @in_time

@@ -56,7 +56,7 @@ class ConnectionClosed(errors.ConnectionClosed, EndOfStream):
 
 
 class ConnectionLost(errors.ConnectionLost, BrokenResourceError):
-    """The byte stream is broken: `errno` says how, if the system did. It is anyio's BrokenResourceError too."""
+    """The byte stream is broken: `errno` says how, if that is known. It is anyio's BrokenResourceError too."""
 
 
 class FrameAttribute(TypedAttributeSet):
@@ -216,7 +216,8 @@ class FrameStream(ObjectStream[bytes]):
 
     async def _settle(self) -> None:
         """Wait until a close loses nothing that was sent. Input that is unread then would reset a TCP connection."""
-        sock = self._stream.extra_attributes.get(SocketAttribute.raw_socket, lambda: None)()
+        attributes: Mapping[Any, Callable[[], Any]] = self._stream.extra_attributes
+        sock = attributes.get(SocketAttribute.raw_socket, lambda: None)()
         async with self._lock:
             try:
                 if sock is None or sock.family not in INTERNET or _is_delivered(sock):
