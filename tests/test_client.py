@@ -112,6 +112,7 @@ def test_more_than_may_wait_is_refused_and_ends_it() -> None:
                 conn.send(bytes(50_000))
         assert caught.value.limit == 100_000
         assert conn.closed
+        server.turn(1)
         assert told.events[-1] == ("closed", caught.value)
         with pytest.raises(ff.QueueFull):
             conn.send(b"x")

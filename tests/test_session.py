@@ -255,7 +255,7 @@ def test_a_handler_that_asks_for_it_may_reply_behind_the_peers_end() -> None:
         assert server.service.stats.connections == 1
         told.conns[0].send(b"late")
         told.conns[0].close()
-        server.until(lambda: not server.loop.clients)
+        server.until(lambda: len(told.events) == 3)
         assert received(sock, 100) == FRAMING.encode(b"late")
     assert told.events == [("connected",), ("ended",), ("closed", None)]
 

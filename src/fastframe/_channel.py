@@ -7,6 +7,9 @@ import errno
 PASSING = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.EBADF, errno.ENOTSOCK))
 """What a call may answer that says nothing of the peer: it may be made again, or the descriptor is none any more."""
 
+GONE = frozenset((errno.EBADF, errno.ENOTSOCK))
+"""Those of them by which the descriptor is none any more: its number may be another's."""
+
 
 class Channel:
     """Gives and takes bytes, without waiting where it can. It is called by one reader and one writer.

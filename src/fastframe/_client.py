@@ -6,6 +6,7 @@ changes what is waited for on its descriptor is done in the server's thread.
 
 from __future__ import annotations
 
+from ._channel import GONE
 from .errors import ConnectionClosed, ConnectionLost, QueueFull
 
 TYPE_CHECKING = False
@@ -34,6 +35,7 @@ class Client:
 
     __slots__ = (
         "__weakref__",
+        "_hides",
         "_lock",
         "_loop",
         "_paused",
@@ -51,6 +53,7 @@ class Client:
     _lock: Any  # an RLock: for the writer, and for the descriptor's close
     _refusal: FrameError | None  # why nothing can be sent any more
     _paused: bool
+    _hides: bool  # something may be there to receive that the descriptor doesn't tell of
     state: Any
     """Yours: whatever the handler wants to remember of this client. None at first."""
 
@@ -58,14 +61,15 @@ class Client:
         """Send a frame. Any thread may.
 
         Nothing is taken if it raises: FrameTooLarge, ValueError or TypeError for what can't be sent; QueueFull beyond Limits.max_pending,
-        which ends this client; ConnectionClosed, ConnectionLost. A handler needn't catch the last three.
+        which ends this client; ConnectionClosed, ConnectionLost. A handler needn't catch the last three for the client that it was
+        called for. OSError: the system has no memory for it now.
         """
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal._again()
             try:
                 done = self._writer.write(payload)
-            except (QueueFull, ConnectionLost) as error:
+            except (QueueFull, OSError) as error:
                 self._cannot_send(error)
                 raise
         if not done:
@@ -73,12 +77,15 @@ class Client:
 
     def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Send frames, in few system calls: all, or none if it raises as `send` does. Any thread may."""
+        if type(payloads) is not list:
+            # They may take their time, during which the lock is the others'; and may all be made in the same memory.
+            payloads = [one if type(one) is bytes else memoryview(one).tobytes() for one in payloads]
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal._again()
             try:
                 done = self._writer.write_many(payloads)
-            except (QueueFull, ConnectionLost) as error:
+            except (QueueFull, OSError) as error:
                 self._cannot_send(error)
                 raise
         if not done:
@@ -98,14 +105,17 @@ class Client:
         self._loop.call(self._drop)
 
     def pause(self) -> None:
-        """Receive nothing more until `resume`: for handlers whose replies come from other threads, later. Any thread may."""
+        """Receive nothing more until `resume`: for handlers whose replies come from other threads, later. Any thread may.
+
+        It ends as well when nothing can be sent any more: `closed` is to be told of that, after the frames that came before.
+        """
         self._paused = True
         self._loop.call(self._rewatch)
 
     def resume(self) -> None:
         """Receive again. Any thread may."""
         self._paused = False
-        self._loop.call(self._go_on)
+        self._loop.call(self._soon)
 
     @property
     def closed(self) -> bool:
@@ -126,6 +136,7 @@ class Client:
     def framing(self, framing: Framing) -> None:
         self._reader.framing = framing
         self._transport.expect(framing)
+        self._hides = True
 
     @property
     def send_framing(self) -> Framing:
@@ -164,10 +175,20 @@ class Client:
             if self._refusal is None:
                 self._refusal = ConnectionClosed("the connection is closed")
 
-    def _cannot_send(self, error: QueueFull | ConnectionLost) -> None:
-        """A send has failed, which is the client's fault: let nothing more be sent. What it has sent still comes."""
-        self._refusal = error
-        self._loop.call(self._overflow if isinstance(error, QueueFull) else self._unsent)
+    def _cannot_send(self, error: QueueFull | OSError) -> None:
+        """A send has failed. If that is the client's fault, let nothing more be sent; what it has sent still comes."""
+        if isinstance(error, QueueFull):
+            self._refusal = error
+            self._loop.call(self._overflow)
+        elif isinstance(error, ConnectionLost):
+            self._refusal = error
+            self._loop.call(self._unsent)
+        elif error.errno in GONE:
+            self._refusal = ConnectionLost(error.errno, error.strerror)
+            self._loop.call(self._vanish)
+            raise self._refusal._again() from error
+        else:
+            self._loop.call(self._rest, error)
 
     if TYPE_CHECKING:
         # The server's side of it, in _session.py, does these in its own thread.
@@ -176,4 +197,6 @@ class Client:
         _overflow: Callable[[], None]
         _unsent: Callable[[], None]
         _rewatch: Callable[[], None]
-        _go_on: Callable[[], None]
+        _soon: Callable[[], None]
+        _rest: Callable[[OSError], None]
+        _vanish: Callable[[], None]

@@ -6,7 +6,7 @@ a close with unread input would reset the connection. Here nobody waits: a step 
 
 from __future__ import annotations
 
-from ._channel import PASSING
+from ._channel import GONE, PASSING
 from ._sockets import FIRST_LOOK, LAST_LOOK
 from .errors import FrameError
 
@@ -33,7 +33,7 @@ class Farewell:
         """Whether something may still come."""
 
     def step(self, now: float) -> bool | None:
-        """True: all is delivered. False: it will never be. None: another step has to be made."""
+        """True: all is delivered. False: it will never be. None: another step has to be made. OSError: the descriptor is none any more."""
         transport, held = self._transport, self._writer.pending
         try:
             self._told = self._writer.flush() and (self._told or transport.finish())
@@ -44,6 +44,8 @@ class Farewell:
         except (FrameError, ValueError):
             return False
         except OSError as error:
+            if error.errno in GONE:
+                raise
             if error.errno not in PASSING:
                 return False
             discarded = 0

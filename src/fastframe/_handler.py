@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from .errors import FrameError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +59,13 @@ class Replies:
         replies: list[Any] = []
         try:
             replies.extend(map(self._function, frames))
-        finally:
-            self._send(conn, replies)
+        except BaseException:
+            with suppress(FrameError):
+                self._send(conn, replies)
+            raise
+        self._send(conn, replies)
+        if len(replies) < len(frames):
+            raise RuntimeError("the handler raised StopIteration")
 
     def _send(self, conn: Client, replies: list[Any]) -> None:
         if not self._simple:

@@ -21,9 +21,18 @@ if TYPE_CHECKING:
 _AT_ONCE = 64
 """Clients to accept before it is the others' turn."""
 _PAUSE = 0.1
-"""Seconds to wait before the next try, when the system has no descriptors left. A client that leaves ends it."""
+"""Seconds to wait before the next try, when the system has no descriptors left, say. A client that leaves ends it."""
 _EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_GONE = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
+"""Somebody has closed the socket, or shut it down."""
+_MISFORTUNES = frozenset(
+    getattr(errno, name, -1)
+    for name in (
+        *("ECONNABORTED", "EPROTO", "EPERM", "ENOPROTOOPT", "EOPNOTSUPP", "ETIMEDOUT", "ECONNRESET"),
+        *("ENETDOWN", "ENETUNREACH", "ENONET", "EHOSTDOWN", "EHOSTUNREACH"),
+    )
+)
+"""What has become of one client, on its way in."""
 
 
 def bound(address: Any, balanced: bool) -> socket.socket:
@@ -126,24 +135,28 @@ class Listener:
         self._take = accepted
         self._number = sock.fileno()
         self._is_watched = False
-        self._is_told = False  # that the system has no descriptors left
+        self._is_told = False  # that nobody can be accepted, since all were that came
         loop.vacant = self.resume
         self.resume()
 
     def ready(self, what: object, event: int) -> None:
         """Somebody wants to come in."""
         for _ in range(_AT_ONCE):
+            if not self._is_watched:
+                return
             if self._is_full():
                 self._pause()
                 return
             try:
                 sock, _ = self._sock.accept()
-            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            except BlockingIOError:
+                self._is_told = False
                 return
             except OSError as error:
+                if error.errno in _MISFORTUNES:
+                    continue
                 self._not_accepted(error)
                 return
-            self._is_told = False
             self.accepted += 1
             self._take(sock)
 
@@ -154,8 +167,12 @@ class Listener:
     def resume(self) -> None:
         """Accept again, if there is room."""
         if not self._is_watched and self._sock.fileno() >= 0 and not self._is_full():
-            self._loop.poller.watch(self, self._number, READ)
-            self._is_watched = True
+            try:
+                self._loop.poller.watch(self, self._number, READ)
+            except OSError as error:
+                self._not_accepted(error)
+            else:
+                self._is_watched = True
 
     def close(self) -> None:
         """Accept nobody any more."""
@@ -174,16 +191,14 @@ class Listener:
             self._loop.poller.forget(self, self._number)
 
     def _not_accepted(self, error: OSError) -> None:
-        if error.errno in _EXHAUSTED:
-            self._pause()
-            self._loop.alarms.set(self, self._loop.now + _PAUSE)
-            if not self._is_told:
-                self._is_told = True
-                self._loop.log.exhausted(error)
-        elif error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK):
-            # Somebody has closed it, or shut it down: those who are in are served on.
-            self._pause()
+        self._pause()
+        if not self._is_told:
+            self._is_told = True
             self._loop.log.exhausted(error)
-            if error.errno != errno.EINVAL:
-                self._sock.detach()
-        # Else it is one client's misfortune, on its way in.
+        if error.errno not in _GONE:
+            self._loop.alarms.set(self, self._loop.now + _PAUSE)
+            return
+        # Those who are in are served on.
+        if error.errno != errno.EINVAL:
+            self._sock.detach()
+        self.close()

@@ -1,4 +1,4 @@
-"""A server's one thread: what is ready gets its turn, then what others have asked for, then what has waited, then the clocks."""
+"""A server's one thread: what is ready gets its turn, then what has waited, then the clocks, then what others have asked for."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class Loop:
         self.alarms = Alarms()
         self.poller = Poller(clock, limits.turn_frames)
         self.clients: set[Session] = set()
+        self._numbers: dict[int, Session] = {}  # by their descriptors
         self.patience = limits.close_timeout
         """Seconds that a client has which is being closed."""
         self.vacant: Callable[[], None] | None = None
@@ -82,17 +83,21 @@ class Loop:
         self._events = iter(self.poller.poll(timeout))
         self.now = self.poller.now
         self._handle()
-        for _ in range(len(self._asked)):
-            function, given = self._asked.popleft()
-            function(*given)
         for _ in range(len(self._again)):
-            self._again.popleft()._go_on()
+            self._again.popleft().again()
         self.alarms.ring(self.now)
         if self.limits.max_held is not None and self.held > self.limits.max_held:
             self._make_room(int(self.limits.max_held * _SPARED))
+        for _ in range(len(self._asked)):
+            function, given = self._asked.popleft()
+            function(*given)
 
     def add(self, client: Session) -> None:
         """A client has come."""
+        before = self._numbers.get(client.number)
+        if before is not None:
+            before.vanish()
+        self._numbers[client.number] = client
         self.clients.add(client)
         self.log.came(client)
         client.start()
@@ -101,6 +106,10 @@ class Loop:
         """Let it go on when the others have had their turn."""
         self._again.append(client)
 
+    def soon(self, function: Callable[[], object]) -> None:
+        """Have it called when no handler is running."""
+        self._asked.append((function, ()))
+
     def hold(self, change: int) -> None:
         """So many bytes more, or fewer, are held."""
         self.held += change
@@ -108,6 +117,8 @@ class Loop:
     def left(self, client: Session, cause: BaseException | None, aborted: bool) -> None:
         """A client has gone."""
         self.clients.discard(client)
+        if self._numbers.get(client.number) is client:
+            del self._numbers[client.number]
         if cause is not None:
             self.failed += 1
         elif aborted:
@@ -132,6 +143,16 @@ class Loop:
         finally:
             for client in list(self.clients):
                 client.cut_off()
+            while self._asked:
+                function, given = self._asked.popleft()
+                function(*given)
+
+    def disown(self) -> None:
+        """The clients are the parent's, in a child process after a fork."""
+        self.clients.clear()
+        self._numbers.clear()
+        self._asked.clear()
+        self._again.clear()
 
     def close(self) -> None:
         """Give the loop's own descriptors back."""
@@ -202,8 +223,8 @@ class Waker:
         try:
             while self._ends[0].recv(4096):
                 pass
-        except BlockingIOError:
-            pass
+        except OSError:
+            pass  # nothing is left
 
     def close(self) -> None:
         for end in self._ends:

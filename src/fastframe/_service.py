@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import namedtuple
 from time import monotonic
 
+from ._fork import tell
 from ._limits import Limits
 from ._listener import Listener
 from ._loop import Loop
 from ._session import Session
 from ._transport import SocketTransport
+from .errors import ConcurrentUse
 from .stats import Stats
 
 TYPE_CHECKING = False
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
         limits: Limits
 else:
     Terms = namedtuple("Terms", ["handler", "framing", "send_framing", "ssl", "limits"])
+
+
+FOREIGN = "the server belongs to the process that this one was forked from"
 
 
 class ServerStats(
@@ -61,7 +66,7 @@ class Service:
     def __init__(self, terms: Terms, sock: socket.socket, clock: Callable[[], float] = monotonic) -> None:
         """sock: listens; it is closed in the end. clock: of all timeouts, in seconds."""
         self._terms = terms
-        self._is_stopping = False
+        self._is_stopping = self._is_foreign = False
         self._patience = terms.limits.close_timeout
         self.loop = Loop(terms.handler, terms.limits, clock)
         try:
@@ -69,6 +74,7 @@ class Service:
         except BaseException:
             self.loop.close()
             raise
+        tell(self)
 
     def run(self) -> None:
         """Serve, until `stop` or an exception; then let the clients have what was sent to them, and close."""
@@ -77,6 +83,8 @@ class Service:
         try:
             while not self._is_stopping:
                 loop.turn()
+            if self._is_foreign:
+                raise ConcurrentUse(FOREIGN)
         finally:
             try:
                 self._listener.close()
@@ -120,6 +128,14 @@ class Service:
             total(received),
             total(sent),
         )
+
+    def _in_child(self) -> None:
+        """After a fork: clients, their descriptors and the poller are the parent's, who mustn't notice."""
+        self._is_stopping = self._is_foreign = True
+        for client in list(self.loop.clients):
+            client.disown()
+        self.loop.disown()
+        self.close()
 
     def _accepted(self, sock: socket.socket) -> None:
         """A client has come."""

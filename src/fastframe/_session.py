@@ -6,14 +6,15 @@ All of it runs in the loop's thread. Nothing here waits, and nothing raises but 
 from __future__ import annotations
 
 import errno
+import os
 import threading
 
-from ._channel import PASSING
+from ._channel import GONE, PASSING
 from ._client import Client
 from ._engine import FrameReader, FrameWriter
 from ._farewell import Farewell
 from ._readiness import READ, WRITE
-from .errors import ConnectionClosed, ConnectionLost, FrameError, FrameTimeout, QueueFull
+from .errors import ConcurrentUse, ConnectionClosed, ConnectionLost, FrameError, FrameTimeout, QueueFull
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _RETRY = 0.1
 """Seconds after which a call is made again for which the system had no memory."""
-_GONE = (errno.EBADF, errno.ENOTSOCK)
+_NO_ROOM = (errno.ENOMEM, errno.ENOSPC)
 
 
 class Session(Client):
@@ -41,11 +42,13 @@ class Session(Client):
         "_held",
         "_is_known",
         "_is_over",
-        "_number",
+        "_is_queued",
         "_reads",
         "_shaking",
+        "_taken",
         "_wants",
         "alarm",
+        "number",
         "plain",
     )
 
@@ -53,7 +56,7 @@ class Session(Client):
         limits = loop.limits
         self._loop = loop
         self._transport = transport
-        self._number = transport.watched
+        self.number = transport.watched
         self._reader = FrameReader(transport.receiving, framing, buffer_size=limits.turn_bytes)
         self._writer = FrameWriter(
             transport.sending,
@@ -66,7 +69,8 @@ class Session(Client):
         self._lock = threading.RLock()
         self._refusal = None
         self.state = None
-        self._active = loop.now  # when it came, or something was sent to it
+        self._active = loop.now  # when it came, received by itself, or was seen to have taken something
+        self._taken = 0  # the bytes that it had taken then
         self._begun = loop.now  # when the handshake, or the unfinished frame, began; 0: there is none
         self._held = 0  # the bytes that the loop has counted
         self._backlog: list[bytes] | None = None  # frames that have come and are yet to be handled
@@ -75,6 +79,8 @@ class Session(Client):
         self._shaking = True  # TLS's handshake isn't over
         self._ended = False  # nothing more comes
         self._paused = False
+        self._hides = False
+        self._is_queued = False  # in the loop
         self._reads = False
         self._wants = 0
         self._cause: BaseException | None = None  # what the handler is told at the end
@@ -112,8 +118,7 @@ class Session(Client):
     def failed(self, error: BaseException) -> None:
         """The handler has raised: it is closed for that, unless a send has told it so that this client is no more."""
         if not isinstance(error, Exception):
-            self._cause = error
-            self._drop()
+            self._fail(error)
             raise error
         if isinstance(error, FrameError) and self._refusal is not None:
             return
@@ -127,6 +132,9 @@ class Session(Client):
         if self._farewell is not None:
             self._part()
             return
+        taken = self._writer.stats.bytes - self._writer.pending
+        if taken != self._taken:
+            self._taken, self._active = taken, self._loop.now
         due = self._due()
         if due is None:
             self._flush()  # and receive: perhaps the system had no memory
@@ -145,6 +153,11 @@ class Session(Client):
         self._refuse()
         self._leave()
 
+    def again(self) -> None:
+        """It is its turn again, as it has asked for."""
+        self._is_queued = False
+        self._go_on()
+
     def cut_off(self) -> None:
         """The time is up."""
         self._drop()
@@ -155,10 +168,27 @@ class Session(Client):
         self._cause = self._cause or QueueFull(self._held, self._loop.held - self._held, most)
         self._drop()
 
+    def vanish(self) -> None:
+        """Its descriptor's number is another's."""
+        self._vanish()
+
+    def disown(self) -> None:
+        """It is the parent's, in a child process after a fork: give the descriptors back, and say nothing to the client."""
+        self._is_over = True
+        self._reads = self.plain = False
+        self._backlog = None
+        self._lock = threading.RLock()  # the other one may be a thread's that isn't here
+        self._refusal = ConcurrentUse("the client belongs to the process that this one was forked from")
+        self._transport.close()
+
     @property
     def held(self) -> int:
         """Bytes of unfinished frames, and those that wait to be sent."""
         return self._held
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._paused and self._refusal is None
 
     # --- Receiving
 
@@ -173,12 +203,16 @@ class Session(Client):
 
     def _received(self, what: list[bytes] | Exception) -> None:
         """Frames have come, perhaps none; or the end, or an error."""
+        waits = self._backlog is not None or self._is_paused
         if isinstance(what, Exception):
-            self._not_received(what)
+            if waits:
+                self._hides = True  # and is told again
+            else:
+                self._not_received(what)
             return
-        if len(what) > self._loop.limits.turn_frames:
-            self._backlog = what
-            self._go_on()
+        if what and (waits or len(what) > self._loop.limits.turn_frames):
+            self._backlog = what if self._backlog is None else self._backlog + what
+            self._soon()
         elif what:
             self._call(self._loop.calls.frames, self, what)
         self._look_inside(bool(what))
@@ -187,18 +221,29 @@ class Session(Client):
         """See to an error behind the frames, and to a frame that is unfinished. moved: another one may have begun."""
         if self._is_over or self._farewell is not None:
             return
-        reader, limits = self._reader, self._loop.limits
+        reader = self._reader
         if reader.error is not None and self._backlog is None:
-            self._not_received(reader.error)
-            return
+            if not self._is_paused:
+                self._not_received(reader.error)
+                return
+            self._hides = True
         if not reader.buffered:
             self._begun = 0.0
         elif moved or not self._begun:
-            self._begun = self._loop.now
-            if limits.frame_timeout is not None:
-                self._loop.alarms.set(self, self._begun + limits.frame_timeout)
+            self._begin()
+        if self._transport.hides:
+            self._hides = True
+        if self._hides:
+            self._soon()
         self._count()
         self._rewatch()
+
+    def _begin(self) -> None:
+        """The clock of the unfinished frame starts."""
+        limit = self._loop.limits.frame_timeout
+        self._begun = self._loop.now
+        if limit is not None:
+            self._loop.alarms.set(self, self._begun + limit)
 
     def _not_received(self, error: Exception) -> None:
         """A receive has raised: the end, an error of the peer's, or one of the system's."""
@@ -229,12 +274,22 @@ class Session(Client):
 
     def _go_on(self) -> None:
         """Handle frames that have come before, so many that the others get their turn too; then receive again."""
-        if self._backlog is not None and not (self._paused or self._is_over) and self._writer.writable:
+        if self._backlog is not None and not self._is_paused and self._writer.writable:
             if self._take_slice():
-                self._loop.later(self)
+                self._soon()
             else:
                 self._look_inside(True)
+            return
         self._rewatch()
+        if self._hides and self._reads:
+            self._hides = False
+            self._receive()
+
+    def _soon(self) -> None:
+        """Go on when the others have had their turn, and no handler is running."""
+        if not self._is_queued:
+            self._is_queued = True
+            self._loop.later(self)
 
     def _take_slice(self) -> bool:
         """Handle some; whether there are more."""
@@ -260,7 +315,6 @@ class Session(Client):
     def _flush(self) -> None:
         if self._is_over:
             return
-        self._active = self._loop.now
         try:
             with self._lock:
                 self._writer.flush()
@@ -277,10 +331,12 @@ class Session(Client):
         if self._is_over or self._farewell is not None:
             return
         self._count()
-        if self._backlog is not None:
-            self._go_on()
-        else:
-            self._rewatch()
+        if self._ended and isinstance(self._refusal, ConnectionLost):
+            self._fail(self._refusal)  # nothing else would tell
+            return
+        self._rewatch()
+        if self._backlog is not None or self._hides:
+            self._soon()
 
     def _overflow(self) -> None:
         """More waits than may."""
@@ -294,27 +350,38 @@ class Session(Client):
         if self._is_over or self._shaking or self._farewell is not None:
             return
         writer = self._writer
-        self._reads = not self._paused and self._backlog is None and not self._ended and writer.writable
-        self.plain = self._reads and not self._held
+        reads = not self._is_paused and self._backlog is None and not self._ended and writer.writable
+        if reads and not self._reads and self._begun:
+            self._begin()  # it isn't the client that has let it wait
+        self._reads = reads
+        self.plain = reads and not self._held
         self._watch(self._reads, writer.pending > 0)
 
-    def _watch(self, for_read: bool, for_write: bool) -> None:
+    def _watch(self, for_read: bool, for_write: bool) -> bool:
+        """False: it is over."""
         awaits = self._transport.awaits
         wants = (WRITE if awaits(False) else READ) if for_read else 0
         if for_write:
             wants |= WRITE if awaits(True) else READ
         if wants != self._wants:
             try:
-                self._loop.poller.watch(self, self._number, wants)
+                self._loop.poller.watch(self, self.number, wants)
             except OSError as error:
-                self._vanish(error)
-                return
+                if error.errno in _NO_ROOM:
+                    self._cause = self._cause or error
+                    self._drop()
+                else:
+                    self._vanish()
+                return False
             self._wants = wants
+        return True
 
     def _rest(self, error: OSError) -> None:
         """The system couldn't do what it was asked for: try again a little later; or somebody has taken the descriptor away."""
-        if error.errno in _GONE:
-            self._vanish(error)
+        if self._is_over or self._farewell is not None:
+            return
+        if error.errno in GONE:
+            self._vanish()
             return
         self._watch(False, False)
         self._loop.alarms.set(self, self._loop.now + _RETRY)
@@ -336,7 +403,7 @@ class Session(Client):
         elif self._begun and self._reads and limits.frame_timeout is not None:
             due.append((self._begun + limits.frame_timeout, "no whole frame", limits.frame_timeout, "frame"))
         if limits.idle_timeout is not None:
-            active = max(self._active, self._loop.poller.active(self._number)) if self._wants else self._active
+            active = max(self._active, self._loop.poller.active(self.number))
             due.append((active + limits.idle_timeout, "nothing", limits.idle_timeout, "idle"))
         return min(due, default=None)
 
@@ -356,7 +423,7 @@ class Session(Client):
         self._is_known = True
         self._rewatch()
         if self._transport.is_plain and not self._is_over:
-            self._loop.poller.receive(self._number, self._reader)
+            self._loop.poller.receive(self.number, self._reader)
         if self._loop.calls.connected is not None:
             self._call(self._loop.calls.connected, self)
 
@@ -375,8 +442,6 @@ class Session(Client):
             return
         self._backlog = None
         self._reads = self.plain = False
-        if self._wants:
-            self._loop.poller.receive(self._number, None)
         timeout = self._loop.patience
         deadline = None if timeout is None else self._loop.now + timeout
         self._farewell = Farewell(self._transport, self._writer, deadline)
@@ -387,10 +452,17 @@ class Session(Client):
         farewell = self._farewell
         if farewell is None or self._is_over:
             return
-        with self._lock:
-            done = farewell.step(self._loop.now)
+        try:
+            with self._lock:
+                done = farewell.step(self._loop.now)
+        except OSError:
+            self._vanish()
+            return
         if done is None:
-            self._watch(*farewell.wants)
+            if not self._watch(*farewell.wants):
+                return
+            if self._wants:
+                self._loop.poller.receive(self.number, None)
             self._count()
             self._loop.alarms.set(self, farewell.next)
         elif done:
@@ -406,9 +478,11 @@ class Session(Client):
                 self._transport.reset()
             self._finish(aborted=True)
 
-    def _vanish(self, error: OSError) -> None:
+    def _vanish(self) -> None:
         """Its descriptor isn't ours any more: the number may be another's by now."""
-        self._cause = self._cause or error
+        if self._is_over:
+            return
+        self._cause = self._cause or ConnectionLost(errno.EBADF, os.strerror(errno.EBADF))
         self._refuse()
         self._transport.abandon()
         self._finish(aborted=True)
@@ -420,7 +494,7 @@ class Session(Client):
         self._reads = self.plain = False
         self._backlog = None
         loop = self._loop
-        loop.poller.forget(self, self._number)
+        loop.poller.forget(self, self.number)
         loop.alarms.forget(self)
         loop.hold(-self._held)
         self._held = 0
@@ -431,7 +505,13 @@ class Session(Client):
             self._cause = self._cause or error
         loop.left(self, self._cause, aborted)
         if self._is_known and loop.calls.closed is not None:
-            try:
-                loop.calls.closed(self, self._cause)
-            except Exception as error:
-                loop.log.handler(self, error)
+            # Not inside another call of the handler, which may be at this very client, or go through all of them.
+            loop.soon(self._tell_closed)
+
+    def _tell_closed(self) -> None:
+        closed = self._loop.calls.closed
+        assert closed is not None
+        try:
+            closed(self, self._cause)
+        except Exception as error:
+            self._loop.log.handler(self, error)

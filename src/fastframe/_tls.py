@@ -303,6 +303,10 @@ class TLSTransport(SocketTransport):
     def held(self) -> int:
         return len(self._channel.ahead)
 
+    @property
+    def hides(self) -> bool:
+        return self.held > 0 or self._tls.pending() > 0
+
     def unread(self) -> bytes:
         ahead, self._channel.ahead = self._channel.ahead, b""
         return ahead

@@ -79,6 +79,11 @@ class Transport:
         """Bytes that were received and that nobody has asked for yet."""
         return 0
 
+    @property
+    def hides(self) -> bool:
+        """Whether something has come that `watched` doesn't tell of any more."""
+        return False
+
     def unread(self) -> bytes:
         """Those bytes, which are forgotten."""
         return b""

@@ -25,7 +25,7 @@ from ._fork import tell
 from ._handler import Calls
 from ._limits import Limits
 from ._listener import SocketFile, bound
-from ._service import ServerStats, Service, Terms
+from ._service import FOREIGN, ServerStats, Service, Terms
 from .errors import ConcurrentUse
 from .framing import Framing
 
@@ -100,7 +100,7 @@ class Server:
         _check_workers(workers)
         Calls(handler)
         self._terms = Terms(handler, framing, send_framing, ssl, limits)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may shut it down at any place
         self._over = threading.Event()
         self._over.set()
         self._is_closed = self._is_foreign = False
@@ -152,7 +152,8 @@ class Server:
         finally:
             self._is_closed = True
             self._close_socks()
-            self._file.remove()
+            if not self._is_foreign:
+                self._file.remove()
             self._over.set()
 
     def shutdown(self, timeout: float | None = _AS_LIMITED) -> None:
@@ -202,7 +203,7 @@ class Server:
 
     def _check_foreign(self) -> None:
         if self._is_foreign:
-            raise ConcurrentUse("the server belongs to the process that this one was forked from")
+            raise ConcurrentUse(FOREIGN)
 
     def _in_child(self) -> None:
         self._is_foreign = True
