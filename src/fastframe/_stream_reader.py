@@ -169,11 +169,8 @@ class FrameStreamReader(StreamReader):
 
         Raises ValueError for a line of more than `limit` bytes before its line feed, and drops it.
         """
-        while self._inside_line and not self._drop_line():
-            if self._eof:
-                self._inside_line = False
-            else:
-                await self._more("readline", 1)
+        if self._inside_line:
+            await self._end_line()
         try:
             return await self.readuntil(LINE)
         except IncompleteReadError as error:
@@ -211,6 +208,14 @@ class FrameStreamReader(StreamReader):
         rest = self._decoder.unread()
         self._decoder.push(frame)
         self._decoder.push(rest)
+
+    async def _end_line(self) -> None:
+        """Wait for the end of a line over the limit, and drop it."""
+        while self._inside_line and not self._drop_line():
+            if self._eof:
+                self._inside_line = False
+            else:
+                await self._more("readline", 1)
 
     def _drop_line(self) -> bool:
         """Forget what is held up to a line feed, and it: True. Without one forget all."""
