@@ -102,7 +102,7 @@ class Client:
     def abort(self) -> None:
         """Close at once and drop everything: over TCP the client sees a reset. Any thread may."""
         self._refuse()
-        self._loop.call(self._drop)
+        self._loop.call(self.cut_off)
 
     def pause(self) -> None:
         """Receive nothing more until `resume`: for handlers whose replies come from other threads, later. Any thread may.
@@ -185,7 +185,7 @@ class Client:
             self._loop.call(self._unsent)
         elif error.errno in GONE:
             self._refusal = ConnectionLost(error.errno, error.strerror)
-            self._loop.call(self._vanish)
+            self._loop.call(self.vanish)
             raise self._refusal._again() from error
         else:
             self._loop.call(self._rest, error)
@@ -193,10 +193,10 @@ class Client:
     if TYPE_CHECKING:
         # The server's side of it, in _session.py, does these in its own thread.
         _leave: Callable[[], None]
-        _drop: Callable[[], None]
+        cut_off: Callable[[], None]
         _overflow: Callable[[], None]
         _unsent: Callable[[], None]
         _rewatch: Callable[[], None]
         _soon: Callable[[], None]
         _rest: Callable[[OSError], None]
-        _vanish: Callable[[], None]
+        vanish: Callable[[], None]

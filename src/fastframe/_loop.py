@@ -106,9 +106,9 @@ class Loop:
         """Let it go on when the others have had their turn."""
         self._again.append(client)
 
-    def soon(self, function: Callable[[], object]) -> None:
+    def soon(self, function: Callable[..., object], *given: object) -> None:
         """Have it called when no handler is running."""
-        self._asked.append((function, ()))
+        self._asked.append((function, given))
 
     def hold(self, change: int) -> None:
         """So many bytes more, or fewer, are held."""

@@ -136,15 +136,14 @@ class Session(Client):
         if taken != self._taken:
             self._taken, self._active = taken, self._loop.now
         due = self._due()
-        if due is None:
-            self._flush()  # and receive: perhaps the system had no memory
-        elif due[0] <= self._loop.now:
+        if due is not None and due[0] <= self._loop.now:
             error = FrameTimeout(f"{due[1]} within {due[2]:g} seconds")
             error.clock = due[3]
             self._fail(error)
-        else:
+            return
+        if due is not None:
             self._loop.alarms.set(self, due[0])
-            self._flush()
+        self._flush()  # and receive: perhaps the system had no memory
 
     def stop(self) -> None:
         """The server stops: handle what has come, send what there is, and close."""
@@ -158,19 +157,11 @@ class Session(Client):
         self._is_queued = False
         self._go_on()
 
-    def cut_off(self) -> None:
-        """The time is up."""
-        self._drop()
-
     def crowd_out(self) -> None:
         """It holds more than others, and together they hold too much."""
         most = self._loop.limits.max_held or 0
         self._cause = self._cause or QueueFull(self._held, self._loop.held - self._held, most)
-        self._drop()
-
-    def vanish(self) -> None:
-        """Its descriptor's number is another's."""
-        self._vanish()
+        self.cut_off()
 
     def disown(self) -> None:
         """It is the parent's, in a child process after a fork: give the descriptors back, and say nothing to the client."""
@@ -205,9 +196,8 @@ class Session(Client):
         """Frames have come, perhaps none; or the end, or an error."""
         waits = self._backlog is not None or self._is_paused
         if isinstance(what, Exception):
-            if waits:
-                self._hides = True  # and is told again
-            else:
+            self._hides = waits  # and is told again then
+            if not waits:
                 self._not_received(what)
             return
         if what and (waits or len(what) > self._loop.limits.turn_frames):
@@ -231,9 +221,8 @@ class Session(Client):
             self._begun = 0.0
         elif moved or not self._begun:
             self._begin()
-        if self._transport.hides:
+        if self._hides or self._transport.hides:
             self._hides = True
-        if self._hides:
             self._soon()
         self._count()
         self._rewatch()
@@ -313,8 +302,6 @@ class Session(Client):
     # --- Sending
 
     def _flush(self) -> None:
-        if self._is_over:
-            return
         try:
             with self._lock:
                 self._writer.flush()
@@ -341,7 +328,7 @@ class Session(Client):
     def _overflow(self) -> None:
         """More waits than may."""
         self._cause = self._cause or self._refusal
-        self._drop()
+        self.cut_off()
 
     # --- What is waited for
 
@@ -369,9 +356,9 @@ class Session(Client):
             except OSError as error:
                 if error.errno in _NO_ROOM:
                     self._cause = self._cause or error
-                    self._drop()
+                    self.cut_off()
                 else:
-                    self._vanish()
+                    self.vanish()
                 return False
             self._wants = wants
         return True
@@ -381,7 +368,7 @@ class Session(Client):
         if self._is_over or self._farewell is not None:
             return
         if error.errno in GONE:
-            self._vanish()
+            self.vanish()
             return
         self._watch(False, False)
         self._loop.alarms.set(self, self._loop.now + _RETRY)
@@ -393,18 +380,16 @@ class Session(Client):
 
     def _due(self) -> tuple[float, str, float, Literal["frame", "idle"]] | None:
         """When which of its clocks runs out."""
-        limits = self._loop.limits
-        due: list[tuple[float, str, float, Literal["frame", "idle"]]] = []
-        if self._shaking:
-            if limits.handshake_timeout is not None:
-                due.append(
-                    (self._begun + limits.handshake_timeout, "no TLS handshake", limits.handshake_timeout, "frame")
-                )
-        elif self._begun and self._reads and limits.frame_timeout is not None:
-            due.append((self._begun + limits.frame_timeout, "no whole frame", limits.frame_timeout, "frame"))
-        if limits.idle_timeout is not None:
-            active = max(self._active, self._loop.poller.active(self.number))
-            due.append((active + limits.idle_timeout, "nothing", limits.idle_timeout, "idle"))
+        limits, due = self._loop.limits, []
+        active = max(self._active, self._loop.poller.active(self.number))
+        clocks: tuple[tuple[object, float, str, float | None, Literal["frame", "idle"]], ...] = (
+            (self._shaking, self._begun, "no TLS handshake", limits.handshake_timeout, "frame"),
+            (self._begun and self._reads, self._begun, "no whole frame", limits.frame_timeout, "frame"),
+            (True, active, "nothing", limits.idle_timeout, "idle"),
+        )
+        for runs, since, lacking, limit, clock in clocks:
+            if runs and limit is not None:
+                due.append((since + limit, lacking, limit, clock))
         return min(due, default=None)
 
     # --- Beginning and end
@@ -414,7 +399,7 @@ class Session(Client):
             self._shaking = not self._transport.shake()
         except (ConnectionLost, OSError) as error:
             self._cause = error
-            self._drop()
+            self.cut_off()
             return
         if self._shaking:
             self._watch(False, True)
@@ -432,7 +417,7 @@ class Session(Client):
         self._cause = self._cause or error
         self._refuse()
         if isinstance(error, ConnectionLost):
-            self._drop()
+            self.cut_off()
         else:
             self._leave()
 
@@ -456,7 +441,7 @@ class Session(Client):
             with self._lock:
                 done = farewell.step(self._loop.now)
         except OSError:
-            self._vanish()
+            self.vanish()
             return
         if done is None:
             if not self._watch(*farewell.wants):
@@ -468,9 +453,9 @@ class Session(Client):
         elif done:
             self._finish()
         else:
-            self._drop()
+            self.cut_off()
 
-    def _drop(self) -> None:
+    def cut_off(self) -> None:
         """Close at once; what it hasn't got is lost."""
         if not self._is_over:
             self._refuse()
@@ -478,8 +463,8 @@ class Session(Client):
                 self._transport.reset()
             self._finish(aborted=True)
 
-    def _vanish(self) -> None:
-        """Its descriptor isn't ours any more: the number may be another's by now."""
+    def vanish(self) -> None:
+        """Its descriptor was closed by somebody else: the number may be another's by now."""
         if self._is_over:
             return
         self._cause = self._cause or ConnectionLost(errno.EBADF, os.strerror(errno.EBADF))
@@ -506,11 +491,9 @@ class Session(Client):
         loop.left(self, self._cause, aborted)
         if self._is_known and loop.calls.closed is not None:
             # Not inside another call of the handler, which may be at this very client, or go through all of them.
-            loop.soon(self._tell_closed)
+            loop.soon(self._tell, loop.calls.closed)
 
-    def _tell_closed(self) -> None:
-        closed = self._loop.calls.closed
-        assert closed is not None
+    def _tell(self, closed: Any) -> None:
         try:
             closed(self, self._cause)
         except Exception as error:
