@@ -158,7 +158,7 @@ def _why_not_connected(error: Exception, timeout: float | None) -> str:
         return f"{_reason(error)}: is the host's name right?"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{error.verify_message}: --ca FILE trusts the certificates in FILE, --insecure any"
-    if isinstance(error, (ssl.SSLError, ConnectionLost, ConnectionClosed)):
+    if isinstance(error, (ssl.SSLError, ConnectionClosed, ConnectionError)):  # a plain connect is refused only
         return f"{_reason(error)}: does the server speak TLS there?"
     return _reason(error)
 
