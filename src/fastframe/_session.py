@@ -416,10 +416,7 @@ class Session(Client):
         """Close it for what it, or the handler, has done. It gets the replies to what came before."""
         self._cause = self._cause or error
         self._refuse()
-        if isinstance(error, ConnectionLost):
-            self.cut_off()
-        else:
-            self._leave()
+        self._leave()
 
     def _leave(self) -> None:
         """Close, when it has everything."""
