@@ -45,28 +45,28 @@ cdef class _Gather:
         # Its own copy: else each byte written might change it, for all that the compiler knows.
         cdef Layout layout = self.writer.plan.layout
         cdef PyObject **item = list_items(items)
-        cdef Py_ssize_t size, i, tail = 0 if encoded else layout.trailer_size
+        cdef Py_ssize_t size, i
         cdef uint8_t *out
+        if encoded:
+            # Nothing stands in front of them or behind them.
+            layout.kind = UNTIL_EOF
+            layout.trailer_size = 0
         for i in range(len(items)):
             size = raw_size(item[i])
             if self.block.size - self.stop < 2 * SHORT_LEAD + (size if size < COPIED else 0) or self.count > PARTS - 4:
                 self.ship()
             out = memory(self.block) + self.stop
-            if not encoded:
-                out += put_lead(&layout, size, out)
             if size < COPIED:
-                ff_copy(out, raw_data(item[i]), size)
-                out += size
-                self.stop = out - memory(self.block)
-            else:
-                self.stop = out - memory(self.block)
-                self.close_piece()
-                ff_part_set(&self.parts[self.count], raw_data(item[i]), size)
-                self.owners[self.count] = items[i]
-                self.count += 1
-            if tail:
-                memcpy(memory(self.block) + self.stop, layout.trailer, tail)
-                self.stop += tail
+                self.stop = put_frame(&layout, raw_data(item[i]), size, out) - memory(self.block)
+                continue
+            self.stop = out + put_lead(&layout, size, out) - memory(self.block)
+            self.close_piece()
+            ff_part_set(&self.parts[self.count], raw_data(item[i]), size)
+            self.owners[self.count] = items[i]
+            self.count += 1
+            if layout.trailer_size:
+                memcpy(memory(self.block) + self.stop, layout.trailer, layout.trailer_size)
+                self.stop += layout.trailer_size
         return 0
 
     cdef int close_piece(self) except -1:

@@ -33,6 +33,11 @@ cdef inline Py_ssize_t lead_size(const Layout *layout, Py_ssize_t size) noexcept
     return count
 
 
+cdef inline bint is_written(const Layout *layout) noexcept nogil:
+    """Whether frames are written here, save for payloads that they can't carry."""
+    return layout.lead_size >= 0 or layout.kind == FIXED or layout.kind == UNTIL_EOF
+
+
 cdef inline Py_ssize_t put_lead(const Layout *layout, Py_ssize_t size, uint8_t *out) noexcept nogil:
     """Write them, as many as `lead_size` told; returns how many."""
     cdef Py_ssize_t at = layout.lead_size
