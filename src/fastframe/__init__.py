@@ -68,7 +68,6 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LATER})
 
-
 __all__ = [
     "AsciiLength",
     "BadLength",

@@ -71,7 +71,7 @@ cdef bytes frame_of(const Layout *layout, const void *payload, Py_ssize_t size):
 
 
 def encode_many(framing, payloads):
-    """The frames of all payloads, one behind the other. Raises as the framing's `parts` does, for the first at fault."""
+    """The frames of all payloads, one behind the other. Raises as the framing's `parts` does for the first at fault."""
     cdef _Plan plan = plan_kept(framing)
     cdef const Layout *layout = &plan.layout
     cdef bint known = is_written(layout)

@@ -19,7 +19,7 @@ def encode(framing: Framing, payload: Buffer) -> bytes:
 
 
 def encode_many(framing: Framing, payloads: Iterable[Buffer]) -> bytes:
-    """The frames of all payloads, one behind the other. Raises as the framing's `parts` does, for the first at fault."""
+    """The frames of all payloads, one behind the other. Raises as the framing's `parts` does for the first at fault."""
     pieces: list[bytes | memoryview] = []
     for payload in payloads:
         # The iterable may use the same memory for its next payload.
