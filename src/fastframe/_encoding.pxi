@@ -11,25 +11,38 @@ cdef inline uint8_t *put_frame(const Layout *layout, const void *payload, Py_ssi
     return out
 
 
-cdef inline Py_ssize_t frame_size(const Layout *layout, Py_ssize_t size) noexcept:
-    """The bytes of a frame whose payload has `size` bytes, or -1: the description must decide."""
-    cdef Py_ssize_t head = -1
-    if size <= layout.limit:
-        head = lead_size(layout, size)
-    return head if head < 0 else head + size + layout.trailer_size
+cdef inline Py_ssize_t frame_size(const Layout *layout, const void *payload, Py_ssize_t size) noexcept:
+    """The bytes of the frame that carries these, or -1: the description must decide."""
+    cdef Py_ssize_t head
+    if size > layout.limit:
+        return -1
+    head = lead_size(layout, size)
+    if head < 0 or (layout.kind == DELIMITED and not is_delimited(layout, <const uint8_t *>payload, size)):
+        return -1
+    return head + size + layout.trailer_size
 
 
-cdef inline Py_ssize_t payload_frame_size(object framing, const Layout *layout, bytes payload) except -1:
-    """The bytes of the frame that carries `payload`; raises what is wrong with it."""
-    cdef Py_ssize_t size = frame_size(layout, PyBytes_GET_SIZE(payload))
-    if size < 0:
-        framing.parts(payload)
-        raise SystemError("a payload was refused for no reason")
-    return size
+cdef bint is_delimited(const Layout *layout, const uint8_t *payload, Py_ssize_t size) noexcept:
+    """Whether the frame ends where it must, and with the end that it must."""
+    cdef uint8_t piece[2 * SHORT_LEAD]
+    cdef Py_ssize_t tail = layout.trailer_size, before
+    cdef Span span
+    cdef Answer answer = scan_delimited(layout, payload, size, 0, &span)
+    if layout.keep:
+        return answer == FOUND and span.total == size
+    if answer != SHORT:
+        return False
+    # No end in the payload. Nor, then, one that begins in it and is complete too early?
+    before = min(size, layout.mark_size - 1)
+    if not before:
+        return True
+    memcpy(piece, payload + size - before, before)
+    memcpy(piece + before, layout.trailer, tail)
+    return scan_delimited(layout, piece, before + tail, 0, &span) == FOUND and span.high == before
 
 
 cdef _Plan plan_kept(object framing):
-    """The plan of `framing`, made once and kept there."""
+    """The plan of `framing` for frames that are written, made once and kept there."""
     cdef _Plan plan
     kept = framing._plan
     if type(kept) is _Plan:
@@ -37,8 +50,34 @@ cdef _Plan plan_kept(object framing):
     plan = plan_of(framing)
     # What owns the same bytes: a plan that owns the framing that keeps it is a circle.
     plan.framing = framing._given
+    if plan.layout.kind == DELIMITED:
+        lay_ends(plan, framing)
+    elif plan.layout.kind == BINARY and framing.escape:
+        lay_unescaped(plan, framing)
     object.__setattr__(framing, "_plan", plan)
     return plan
+
+
+cdef int lay_ends(_Plan plan, object framing) except -1:
+    """Let a frame begin with the start and end with the first end, so that the rest is found as in a payload."""
+    cdef Layout *layout = &plan.layout
+    layout.magic_size = 0
+    if layout.mark_size > SHORT_LEAD:
+        return 0
+    if not layout.keep:
+        layout.trailer = layout.end[0]
+        layout.trailer_size = layout.end_size[0]
+    return lay_lead(plan, framing.start)
+
+
+cdef int lay_unescaped(_Plan plan, object framing) except -1:
+    """Let frames be written whose length needs no escape: those of less than a certain size."""
+    cdef Layout *layout = &plan.layout
+    if framing.strip < framing.header_size or framing._blind:
+        return 0
+    most = min(framing._most, framing._escaped - 1) + framing.adjustment - framing.trailer_size
+    layout.limit = max(-1, min(framing.limit, most))
+    return lay_lead(plan, framing._base())
 
 
 def encode(framing, payload):
@@ -50,7 +89,7 @@ def encode(framing, payload):
     if PyBytes_CheckExact(payload):
         frame = frame_of(&plan.layout, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
     else:
-        body = flat(payload)
+        body = in_a_row(payload)
         given = input_of(body)
         try:
             frame = frame_of(&plan.layout, given.data, given.size)
@@ -59,9 +98,14 @@ def encode(framing, payload):
     return b"".join(framing.parts(body)) if frame is None else frame
 
 
+cdef object in_a_row(object payload):
+    """The payload, or what has its bytes in a row; raises as the descriptions do."""
+    return payload if type(payload) is bytearray else flat(payload)
+
+
 cdef bytes frame_of(const Layout *layout, const void *payload, Py_ssize_t size):
     """The frame that carries these bytes, or None: the description must decide."""
-    cdef Py_ssize_t total = frame_size(layout, size)
+    cdef Py_ssize_t total = frame_size(layout, payload, size)
     cdef bytes frame
     if total < 0:
         return None
@@ -73,27 +117,33 @@ cdef bytes frame_of(const Layout *layout, const void *payload, Py_ssize_t size):
 def encode_many(framing, payloads):
     """The frames of all payloads, one behind the other. Raises as the framing's `parts` does for the first at fault."""
     cdef _Plan plan = plan_kept(framing)
-    cdef const Layout *layout = &plan.layout
-    cdef bint known = is_written(layout)
-    cdef list items = []
+    cdef list items = [], pieces = []  # payloads; and before them, frames
     cdef Py_ssize_t total = 0, size
     cdef bytes body
     for payload in payloads:
         # The iterable may use the same memory for its next payload.
-        body = payload if PyBytes_CheckExact(payload) else bytes(flat(payload))
-        if not known:
-            items.extend(framing.parts(body))
+        body = payload if PyBytes_CheckExact(payload) else bytes(in_a_row(payload))
+        size = frame_size(&plan.layout, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        if size < 0:
+            parts = framing.parts(body)
+            if total:
+                pieces.append(frames_of(&plan.layout, items, total))
+                items = []
+                total = 0
+            pieces.extend(parts)
             continue
-        size = payload_frame_size(framing, layout, body)
         if size > PY_SSIZE_T_MAX - total:
             raise OverflowError("join() result is too long")
         total += size
         items.append(body)
-    return frames_of(layout, items, total) if known else b"".join(items)
+    if not pieces:
+        return frames_of(&plan.layout, items, total)
+    pieces.append(frames_of(&plan.layout, items, total))
+    return b"".join(pieces)
 
 
 cdef bytes frames_of(const Layout *layout, list items, Py_ssize_t total):
-    """The frames of these payloads, which have `total` bytes and are `bytes`."""
+    """The frames of these payloads, which are `bytes`; they have `total` bytes."""
     cdef bytes frames = PyBytes_FromStringAndSize(NULL, total)
     cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(frames)
     cdef PyObject **item = list_items(items)

@@ -6,7 +6,7 @@ Headers that only the description itself can write have a size of -1.
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fastframe._scan cimport BINARY, FIXED, PADDED, SEPARATED, UNTIL_EOF, VARINT, Layout
+from fastframe._scan cimport BINARY, DELIMITED, FIXED, PADDED, SEPARATED, UNTIL_EOF, VARINT, Layout
 
 
 cdef enum:
@@ -28,18 +28,13 @@ cdef inline Py_ssize_t lead_size(const Layout *layout, Py_ssize_t size) noexcept
     if layout.kind == SEPARATED or layout.kind == PADDED:
         return text_size(layout, size)
     if layout.kind != VARINT:
-        return -1
+        return layout.lead_size
     count = layout.lead_size + 1
     length = <uint64_t>size >> 7
     while length:
         length >>= 7
         count += 1
     return count
-
-
-cdef inline bint is_written(const Layout *layout) noexcept nogil:
-    """Whether frames are written here, save for payloads that they can't carry."""
-    return layout.lead_size >= 0 or layout.kind == FIXED or layout.kind == UNTIL_EOF
 
 
 cdef inline Py_ssize_t put_lead(const Layout *layout, Py_ssize_t size, uint8_t *out) noexcept nogil:
@@ -59,9 +54,11 @@ cdef inline Py_ssize_t put_lead(const Layout *layout, Py_ssize_t size, uint8_t *
         return at
     if layout.kind == SEPARATED or layout.kind == PADDED:
         return put_text(layout, size, out)
-    if layout.kind != VARINT:
+    if layout.kind != VARINT and layout.kind != DELIMITED:
         return 0
     memcpy(out, layout.lead, at)
+    if layout.kind == DELIMITED:
+        return at
     length = <uint64_t>size
     while length > 0x7F:
         out[at] = <uint8_t>(length & 0x7F | 0x80)

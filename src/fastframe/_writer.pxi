@@ -355,8 +355,15 @@ cdef class FrameWriter(_Outbox):
         """The bytes of their frames, and how many of the payloads are large; raises what is wrong with one."""
         cdef Layout *layout = &self.plan.layout
         cdef PyObject **item = list_items(items)
-        cdef Py_ssize_t total = 0, i
+        cdef Py_ssize_t total = 0, size, i
         for i in range(len(items)):
             large[0] += raw_size(item[i]) >= COPIED
-            total += raw_size(item[i]) if encoded else payload_frame_size(self.plan.framing, layout, items[i])
+            if encoded:
+                total += raw_size(item[i])
+                continue
+            size = frame_size(layout, raw_data(item[i]), raw_size(item[i]))
+            if size < 0:
+                self.plan.framing.parts(items[i])
+                raise SystemError("a payload was refused for no reason")
+            total += size
         return total
