@@ -11,15 +11,24 @@ cdef inline uint8_t *put_frame(const Layout *layout, const void *payload, Py_ssi
     return out
 
 
-cdef inline Py_ssize_t frame_size(const Layout *layout, const void *payload, Py_ssize_t size) noexcept:
+cdef inline Py_ssize_t frame_size(const Layout *layout, Py_ssize_t size) noexcept:
+    """The bytes of a frame whose payload has `size` bytes, or -1: the description must decide."""
+    cdef Py_ssize_t head = -1
+    if size <= layout.limit:
+        head = lead_size(layout, size)
+    return head if head < 0 else head + size + layout.trailer_size
+
+
+cdef inline Py_ssize_t carried_size(const Layout *layout, const void *payload, Py_ssize_t size) noexcept:
     """The bytes of the frame that carries these, or -1: the description must decide."""
-    cdef Py_ssize_t head
-    if size > layout.limit:
+    cdef Py_ssize_t total = frame_size(layout, size)
+    if total < 0:
         return -1
-    head = lead_size(layout, size)
-    if head < 0 or (layout.kind == DELIMITED and not is_delimited(layout, <const uint8_t *>payload, size)):
+    if layout.kind == DELIMITED and not is_delimited(layout, <const uint8_t *>payload, size):
         return -1
-    return head + size + layout.trailer_size
+    if layout.kind == REWRITTEN and not has_header(layout, <const uint8_t *>payload, size):
+        return -1
+    return total
 
 
 cdef bint is_delimited(const Layout *layout, const uint8_t *payload, Py_ssize_t size) noexcept:
@@ -32,13 +41,32 @@ cdef bint is_delimited(const Layout *layout, const uint8_t *payload, Py_ssize_t 
         return answer == FOUND and span.total == size
     if answer != SHORT:
         return False
-    # No end in the payload. Nor, then, one that begins in it and is complete too early?
+    # There is no end in the payload. Nor, then, one that begins in it and is complete too early?
     before = min(size, layout.mark_size - 1)
     if not before:
         return True
     memcpy(piece, payload + size - before, before)
     memcpy(piece + before, layout.trailer, tail)
     return scan_delimited(layout, piece, before + tail, 0, &span) == FOUND and span.high == before
+
+
+cdef bint has_header(const Layout *layout, const uint8_t *payload, Py_ssize_t size) noexcept:
+    """Whether the payload begins with what isn't stripped of the header."""
+    cdef Py_ssize_t magic = layout.magic_size - layout.strip
+    if size < layout.header - layout.strip:
+        return False
+    return magic <= 0 or not memcmp(payload, layout.magic + layout.strip, magic)
+
+
+cdef inline uint8_t *put_carried(const Layout *layout, const void *payload, Py_ssize_t size, uint8_t *out) noexcept:
+    """Write the frame that carries these bytes, which `carried_size` has measured; returns where it ends."""
+    cdef uint8_t *end = put_frame(layout, payload, size, out)
+    cdef uint64_t kept
+    if layout.kind == REWRITTEN:
+        # The bits that aren't length stay.
+        kept = load(out + layout.offset, layout.width, layout.big_endian) & ~layout.mask
+        store(layout, out + layout.offset, <uint64_t>(size + layout.trailing - layout.adjustment) | kept)
+    return end
 
 
 cdef _Plan plan_kept(object framing):
@@ -52,8 +80,8 @@ cdef _Plan plan_kept(object framing):
     plan.framing = framing._given
     if plan.layout.kind == DELIMITED:
         lay_ends(plan, framing)
-    elif plan.layout.kind == BINARY and framing.escape:
-        lay_unescaped(plan, framing)
+    elif plan.layout.kind == BINARY:
+        lay_field(plan, framing)
     object.__setattr__(framing, "_plan", plan)
     return plan
 
@@ -70,14 +98,21 @@ cdef int lay_ends(_Plan plan, object framing) except -1:
     return lay_lead(plan, framing.start)
 
 
-cdef int lay_unescaped(_Plan plan, object framing) except -1:
-    """Let frames be written whose length needs no escape: those of less than a certain size."""
+cdef int lay_field(_Plan plan, object framing) except -1:
+    """Let frames be written that bring the field along, and such as need no escape because they aren't large."""
     cdef Layout *layout = &plan.layout
-    if framing.strip < framing.header_size or framing._blind:
+    if framing._blind:
         return 0
-    most = min(framing._most, framing._escaped - 1) + framing.adjustment - framing.trailer_size
-    layout.limit = max(-1, min(framing.limit, most))
-    return lay_lead(plan, framing._base())
+    if framing.escape:
+        if framing.strip == framing.header_size:
+            most = min(framing._most, framing._escaped - 1) + framing.adjustment - framing.trailer_size
+            layout.limit = max(-1, min(framing.limit, most))
+            lay_lead(plan, framing._base())
+    elif framing.strip <= framing.offset:
+        layout.kind = REWRITTEN
+        layout.trailing += layout.strip - layout.header
+        lay_lead(plan, framing._base()[: framing.strip])
+    return 0
 
 
 def encode(framing, payload):
@@ -105,12 +140,12 @@ cdef object in_a_row(object payload):
 
 cdef bytes frame_of(const Layout *layout, const void *payload, Py_ssize_t size):
     """The frame that carries these bytes, or None: the description must decide."""
-    cdef Py_ssize_t total = frame_size(layout, payload, size)
+    cdef Py_ssize_t total = carried_size(layout, payload, size)
     cdef bytes frame
     if total < 0:
         return None
     frame = PyBytes_FromStringAndSize(NULL, total)
-    put_frame(layout, payload, size, <uint8_t *>PyBytes_AS_STRING(frame))
+    put_carried(layout, payload, size, <uint8_t *>PyBytes_AS_STRING(frame))
     return frame
 
 
@@ -123,7 +158,7 @@ def encode_many(framing, payloads):
     for payload in payloads:
         # The iterable may use the same memory for its next payload.
         body = payload if PyBytes_CheckExact(payload) else bytes(in_a_row(payload))
-        size = frame_size(&plan.layout, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        size = carried_size(&plan.layout, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
         if size < 0:
             parts = framing.parts(body)
             if total:
@@ -150,5 +185,5 @@ cdef bytes frames_of(const Layout *layout, list items, Py_ssize_t total):
     cdef Layout own = layout[0]  # else each byte written might change it, for all that the compiler knows
     cdef Py_ssize_t i
     for i in range(len(items)):
-        out = put_frame(&own, raw_data(item[i]), raw_size(item[i]), out)
+        out = put_carried(&own, raw_data(item[i]), raw_size(item[i]), out)
     return frames

@@ -6,7 +6,7 @@ Headers that only the description itself can write have a size of -1.
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fastframe._scan cimport BINARY, DELIMITED, FIXED, PADDED, SEPARATED, UNTIL_EOF, VARINT, Layout
+from fastframe._scan cimport BINARY, DELIMITED, FIXED, PADDED, REWRITTEN, SEPARATED, UNTIL_EOF, VARINT, Layout
 
 
 cdef enum:
@@ -27,6 +27,8 @@ cdef inline Py_ssize_t lead_size(const Layout *layout, Py_ssize_t size) noexcept
         return -1
     if layout.kind == SEPARATED or layout.kind == PADDED:
         return text_size(layout, size)
+    if layout.kind == REWRITTEN and size + layout.trailing < layout.adjustment:
+        return -1
     if layout.kind != VARINT:
         return layout.lead_size
     count = layout.lead_size + 1
@@ -41,23 +43,18 @@ cdef inline Py_ssize_t put_lead(const Layout *layout, Py_ssize_t size, uint8_t *
     """Write them, as many as `lead_size` told; returns how many."""
     cdef Py_ssize_t at = layout.lead_size
     cdef uint64_t length
-    cdef int i
     if layout.kind == BINARY:
         length = <uint64_t>(size + layout.trailing - layout.adjustment)
         if at != layout.width:
             memcpy(out, layout.lead, at)
-        if layout.width == 4 and layout.big_endian:
-            store_u32(out + layout.offset, length)
-            return at
-        for i in range(layout.width):
-            out[layout.offset + (layout.width - 1 - i if layout.big_endian else i)] = <uint8_t>(length >> (8 * i))
+        store(layout, out + layout.offset, length)
         return at
     if layout.kind == SEPARATED or layout.kind == PADDED:
         return put_text(layout, size, out)
-    if layout.kind != VARINT and layout.kind != DELIMITED:
+    if layout.kind == FIXED or layout.kind == UNTIL_EOF:
         return 0
     memcpy(out, layout.lead, at)
-    if layout.kind == DELIMITED:
+    if layout.kind != VARINT:
         return at
     length = <uint64_t>size
     while length > 0x7F:
@@ -68,12 +65,18 @@ cdef inline Py_ssize_t put_lead(const Layout *layout, Py_ssize_t size, uint8_t *
     return at + 1
 
 
-cdef inline void store_u32(uint8_t *out, uint64_t length) noexcept nogil:
-    """The width and order of most protocols."""
-    out[0] = <uint8_t>(length >> 24)
-    out[1] = <uint8_t>(length >> 16)
-    out[2] = <uint8_t>(length >> 8)
-    out[3] = <uint8_t>length
+cdef inline void store(const Layout *layout, uint8_t *field, uint64_t length) noexcept nogil:
+    """Write a BINARY's field."""
+    cdef int i
+    # The width and order of most protocols.
+    if layout.width == 4 and layout.big_endian:
+        field[0] = <uint8_t>(length >> 24)
+        field[1] = <uint8_t>(length >> 16)
+        field[2] = <uint8_t>(length >> 8)
+        field[3] = <uint8_t>length
+        return
+    for i in range(layout.width):
+        field[layout.width - 1 - i if layout.big_endian else i] = <uint8_t>(length >> (8 * i))
 
 
 cdef inline Py_ssize_t text_size(const Layout *layout, Py_ssize_t size) noexcept nogil:

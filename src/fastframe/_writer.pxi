@@ -361,7 +361,7 @@ cdef class FrameWriter(_Outbox):
             if encoded:
                 total += raw_size(item[i])
                 continue
-            size = frame_size(layout, raw_data(item[i]), raw_size(item[i]))
+            size = frame_size(layout, raw_size(item[i]))
             if size < 0:
                 self.plan.framing.parts(items[i])
                 raise SystemError("a payload was refused for no reason")
