@@ -4,6 +4,7 @@ import array
 import ctypes
 import gc
 import inspect
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import fastframe as ff
 from fastframe import _engine
-from support import framings, streams
+from support import delimiters, framings, streams
 
 # --- The same as the description's own ---------------------------------------------------------------------------------
 
@@ -78,6 +79,12 @@ def test_every_framing(both: Any, data: st.DataObject) -> None:
         assert told(engine.encode_many, framing, iter(payloads)) == told(own, framing, payloads)
         for payload in payloads:
             assert told(engine.encode, framing, payload) == told(own, framing, [payload])
+
+
+@given(framing=delimiters(), payloads=st.lists(st.text("aab\r\n,\x1c", max_size=5).map(str.encode), max_size=3))
+def test_ends_inside_and_across(both: Any, framing: Any, payloads: list[bytes]) -> None:
+    for engine in both:
+        assert told(engine.encode_many, framing, payloads) == told(own, framing, payloads)
 
 
 LAYOUTS = [
@@ -167,6 +174,37 @@ def test_what_is_no_buffer(engine: Any, wrong: Any) -> None:
 @pytest.mark.parametrize("wrong", [None, 5, object])
 def test_what_is_no_iterable(engine: Any, wrong: Any) -> None:
     assert told(engine.encode_many, ff.Netstring(), wrong) == told(own, ff.Netstring(), wrong)
+
+
+@pytest.mark.parametrize("framing", LAYOUTS, ids=repr)
+def test_a_writer_writes_the_same(engine: Any, framing: Any) -> None:
+    ours, peers = socket.socketpair()
+    with ours, peers:
+        writer = engine.FrameWriter(ours, framing)
+        good = []
+        for size in (0, 1, 9, 10, 99, 100, 101, 127, 128, 255, 256, 1000, 1023, 1024, 4096, 5000):
+            payload = b"x" * size
+            expected = told(own, framing, [payload])
+            if type(expected) is not bytes:
+                assert told(writer.write, payload) == told(writer.write_many, [payload]) == expected
+                continue
+            good.append(payload)
+            writer._calm()
+            for write in (writer.write, lambda payload: writer._dash(payload) or writer.write(payload)):
+                assert write(payload)
+                assert received(peers, len(expected)) == expected
+        assert writer.write_many(good)
+        expected = own(framing, good)
+        assert received(peers, len(expected)) == expected
+        assert writer.stats.bytes >= len(expected)
+
+
+def received(peers: socket.socket, size: int) -> bytes:
+    """So many bytes."""
+    data = b""
+    while len(data) < size:
+        data += peers.recv(size - len(data))
+    return data
 
 
 # --- What comes from others --------------------------------------------------------------------------------------------
