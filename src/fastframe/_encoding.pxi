@@ -1,6 +1,6 @@
 # Frames laid out in bytes of their own.
 
-cdef inline uint8_t *put_frame(const Layout *layout, const void *payload, Py_ssize_t size, uint8_t *out) noexcept:
+cdef uint8_t *put_frame(const Layout *layout, const void *payload, Py_ssize_t size, uint8_t *out) noexcept:
     """Write the frame that carries these bytes, which `frame_size` has measured; returns where it ends."""
     out += put_lead(layout, size, out)
     ff_copy(out, payload, size)
@@ -9,6 +9,34 @@ cdef inline uint8_t *put_frame(const Layout *layout, const void *payload, Py_ssi
         memcpy(out, layout.trailer, layout.trailer_size)
         out += layout.trailer_size
     return out
+
+
+cdef Py_ssize_t put_frames(
+    const Layout *layout, PyObject **item, Py_ssize_t count, Py_ssize_t most, uint8_t **out, Py_ssize_t room
+) noexcept:
+    """Write the frames of these `bytes`, up to a payload of `most` bytes, or a frame that might not fit in `room`.
+
+    Returns how many, and moves *out to where they end.
+    """
+    # Its own copy: else each byte written might change it, for all that the compiler knows. And no `put_frame`: a call
+    # for each frame takes a tenth of the time.
+    cdef Layout own = layout[0]
+    cdef uint8_t *at = out[0]
+    cdef uint8_t *stop = at + (room - 2 * SHORT_LEAD)
+    cdef Py_ssize_t i = 0, size
+    while i < count:
+        size = raw_size(item[i])
+        if size >= most or size > stop - at:
+            break
+        at += put_binary(&own, size, at) if own.kind == BINARY else put_lead(&own, size, at)
+        ff_copy(at, raw_data(item[i]), size)
+        at += size
+        if own.trailer_size:
+            memcpy(at, own.trailer, own.trailer_size)
+            at += own.trailer_size
+        i += 1
+    out[0] = at
+    return i
 
 
 cdef inline Py_ssize_t frame_size(const Layout *layout, Py_ssize_t size) noexcept:
@@ -182,8 +210,10 @@ cdef bytes frames_of(const Layout *layout, list items, Py_ssize_t total):
     cdef bytes frames = PyBytes_FromStringAndSize(NULL, total)
     cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(frames)
     cdef PyObject **item = list_items(items)
-    cdef Layout own = layout[0]  # else each byte written might change it, for all that the compiler knows
     cdef Py_ssize_t i
+    if layout.kind != REWRITTEN:
+        put_frames(layout, item, len(items), PY_SSIZE_T_MAX, &out, total + 2 * SHORT_LEAD)
+        return frames
     for i in range(len(items)):
-        out = put_carried(&own, raw_data(item[i]), raw_size(item[i]), out)
+        out = put_carried(layout, raw_data(item[i]), raw_size(item[i]), out)
     return frames

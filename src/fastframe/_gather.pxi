@@ -22,6 +22,11 @@ cdef bytes first_of(const ff_part *parts, int count, Py_ssize_t most):
     return data
 
 
+# Of frames that are encoded already: nothing stands in front of them or behind them.
+cdef Layout whole
+whole.kind = UNTIL_EOF
+
+
 cdef class _Gather:
     """Frames on their way into few system calls: small ones copied side by side, large payloads by reference."""
 
@@ -42,24 +47,22 @@ cdef class _Gather:
 
     cdef int add(self, list items, bint encoded) except -1:
         """Take the payloads, or frames that are encoded already, and send what doesn't fit any more."""
-        # Its own copy: else each byte written might change it, for all that the compiler knows.
-        cdef Layout layout = self.writer.plan.layout
+        cdef Layout *layout = &self.writer.plan.layout
         cdef PyObject **item = list_items(items)
-        cdef Py_ssize_t size, i
+        cdef Py_ssize_t size, i = 0, count = len(items)
         cdef uint8_t *out
         if encoded:
-            # Nothing stands in front of them or behind them.
-            layout.kind = UNTIL_EOF
-            layout.trailer_size = 0
-        for i in range(len(items)):
+            layout = &whole
+        while i < count:
             size = raw_size(item[i])
             if self.block.size - self.stop < 2 * SHORT_LEAD + (size if size < COPIED else 0) or self.count > PARTS - 4:
                 self.ship()
             out = memory(self.block) + self.stop
             if size < COPIED:
-                self.stop = put_frame(&layout, raw_data(item[i]), size, out) - memory(self.block)
+                i += put_frames(layout, item + i, count - i, COPIED, &out, self.block.size - self.stop)
+                self.stop = out - memory(self.block)
                 continue
-            self.stop = out + put_lead(&layout, size, out) - memory(self.block)
+            self.stop += put_lead(layout, size, out)
             self.close_piece()
             ff_part_set(&self.parts[self.count], raw_data(item[i]), size)
             self.owners[self.count] = items[i]
@@ -67,6 +70,7 @@ cdef class _Gather:
             if layout.trailer_size:
                 memcpy(memory(self.block) + self.stop, layout.trailer, layout.trailer_size)
                 self.stop += layout.trailer_size
+            i += 1
         return 0
 
     cdef int close_piece(self) except -1:

@@ -42,13 +42,9 @@ cdef inline Py_ssize_t lead_size(const Layout *layout, Py_ssize_t size) noexcept
 cdef inline Py_ssize_t put_lead(const Layout *layout, Py_ssize_t size, uint8_t *out) noexcept nogil:
     """Write them, as many as `lead_size` told; returns how many."""
     cdef Py_ssize_t at = layout.lead_size
-    cdef uint64_t length
+    cdef uint64_t length = <uint64_t>size
     if layout.kind == BINARY:
-        length = <uint64_t>(size + layout.trailing - layout.adjustment)
-        if at != layout.width:
-            memcpy(out, layout.lead, at)
-        store(layout, out + layout.offset, length)
-        return at
+        return put_binary(layout, size, out)
     if layout.kind == SEPARATED or layout.kind == PADDED:
         return put_text(layout, size, out)
     if layout.kind == FIXED or layout.kind == UNTIL_EOF:
@@ -56,13 +52,20 @@ cdef inline Py_ssize_t put_lead(const Layout *layout, Py_ssize_t size, uint8_t *
     memcpy(out, layout.lead, at)
     if layout.kind != VARINT:
         return at
-    length = <uint64_t>size
     while length > 0x7F:
         out[at] = <uint8_t>(length & 0x7F | 0x80)
         length >>= 7
         at += 1
     out[at] = <uint8_t>length
     return at + 1
+
+
+cdef inline Py_ssize_t put_binary(const Layout *layout, Py_ssize_t size, uint8_t *out) noexcept nogil:
+    """As `put_lead`; small enough to be compiled into where it is called."""
+    if layout.lead_size != layout.width:
+        memcpy(out, layout.lead, layout.lead_size)
+    store(layout, out + layout.offset, <uint64_t>(size + layout.trailing - layout.adjustment))
+    return layout.lead_size
 
 
 cdef inline void store(const Layout *layout, uint8_t *field, uint64_t length) noexcept nogil:

@@ -37,7 +37,7 @@ from cpython.ref cimport Py_DECREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
-from fastframe._lead cimport SHORT_LEAD, lead_size, put_lead, store
+from fastframe._lead cimport SHORT_LEAD, lead_size, put_binary, put_lead, store
 from fastframe._scan cimport (
     ASK,
     ASKED,
