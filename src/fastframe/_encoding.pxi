@@ -2,7 +2,7 @@
 
 cdef uint8_t *put_frame(const Layout *layout, const void *payload, Py_ssize_t size, uint8_t *out) noexcept:
     """Write the frame that carries these bytes, which `frame_size` has measured; returns where it ends."""
-    out += put_lead(layout, size, out)
+    out += put_binary(layout, size, out) if layout.kind == BINARY else put_lead(layout, size, out)
     ff_copy(out, payload, size)
     out += size
     if layout.trailer_size:
