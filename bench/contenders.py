@@ -74,6 +74,8 @@ _OWN = (
     _fastframe("recv", "Connection.recv", "receive"),
     _fastframe("connection", "Connection.send, send_many", "send"),
     _fastframe("writer", "FrameWriter.write, write_many", "send"),
+    _fastframe("server", "Server, a handler of batches", "echo"),
+    _fastframe("server-function", "Server, a function of a frame", "echo"),
     _fastframe("loop", "FrameReader and FrameWriter in an epoll loop", "echo"),
     _fastframe("trip", "Connection.send and recv", "trip"),
     _fastframe("trip-timeout", "Connection.send and recv, timeout of 5 s", "trip"),

@@ -32,6 +32,7 @@ TESTED_BY = {
     "stats.py": "test_decoder.py",
     "_calls.py": "test_connection_time.py",
     "_sending.py": "test_connection.py",
+    "_service.py": "test_server.py",
     "_slices.pxi": "test_connection.py",
     "_pure_slices.py": "test_connection.py",
     "_lead.pxd": "test_writer.py",
@@ -46,6 +47,7 @@ TESTED_BY = {
     "_pure_reader.py": "test_reader.py",
     "_pure_writer.py": "test_writer.py",
     "_pure_parser.py": "test_parity.py",
+    "_pure_poller.py": "test_poller.py",
     "_plan.pxi": "test_parity.py",
     "_scan.pxd": "test_parity.py",
     "_speedups.pyx": "test_wait.py",
@@ -83,7 +85,7 @@ def floor_of(module: str) -> int:
     first = module.partition(".")[0]
     if first in DESCRIPTIONS:
         floor = "descriptions"
-    elif first in ("_engine", "_channel", "_speedups", "_scan", "_lead") or first.startswith("_pure"):
+    elif first in ("_engine", "_channel", "_readiness", "_speedups", "_scan", "_lead") or first.startswith("_pure"):
         floor = "engine"
     elif first == "__init__":
         floor = "package"

@@ -38,9 +38,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import anyio as anyio, asyncio as asyncio
+    from . import anyio as anyio
+    from . import asyncio as asyncio
     from ._limits import Limits as Limits
-    from .server import Server as Server, serve as serve
+    from .server import Server as Server
+    from .server import serve as serve
 
 __version__ = "0.1.0"
 
@@ -67,6 +69,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "AsciiLength",

@@ -34,7 +34,7 @@ cdef class _Gather:
     cdef Block *block
     cdef Py_ssize_t start  # of the piece that is being written
     cdef Py_ssize_t stop
-    cdef ff_part parts[PARTS]
+    cdef ff_part *parts  # PARTS of them, of whoever gathers
     cdef int count
     cdef list owners  # of the parts; as long as they can be many, so that no memory is wanting once some are sent
     cdef bint begun

@@ -12,6 +12,7 @@ from ._pure_core import Core
 from ._pure_encoding import encode, encode_many
 from ._pure_io import wait
 from ._pure_parser import ALL, LARGE, ONE, immutable
+from ._pure_poller import Poller
 from ._pure_reader import FrameReader
 from ._pure_slices import Slices
 from ._pure_writer import FrameWriter
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from .framing import Framing
 
-__all__ = ["Decoder", "FrameBatch", "FrameReader", "FrameWriter", "Slices", "encode", "encode_many", "wait"]
+__all__ = ["Decoder", "FrameBatch", "FrameReader", "FrameWriter", "Poller", "Slices", "encode", "encode_many", "wait"]
 
 
 class Decoder(Core):

@@ -132,6 +132,9 @@ cdef class FrameReader(_Stream):
 
         Frames already held are returned without a system call. With readahead=False, one frame at most.
         """
+        return self.take()
+
+    cdef list take(self):
         self.enter()
         try:
             self.begin()

@@ -19,6 +19,7 @@ caller with ConcurrentUse. The GIL is released around each system call.
     _writer.pxi    frames on their way to it
     _gather.pxi    many frames on their way into few system calls
     _slices.pxi    payloads, as many at a time as go out together
+    _poller.pxi    many descriptors at once
 """
 
 cimport cython
@@ -68,6 +69,7 @@ from time import monotonic
 
 from ._channel import Channel
 from ._description import Framing, flat
+from ._readiness import readiness
 from .errors import (
     ConcurrentUse,
     ConnectionClosed,
@@ -131,3 +133,4 @@ include "_outbox.pxi"
 include "_writer.pxi"
 include "_gather.pxi"
 include "_slices.pxi"
+include "_poller.pxi"

@@ -136,7 +136,7 @@ class TLSChannel(Channel):
         """
         self._check(True)
         with self._lock:
-            if not self._shake():
+            if not self.shake():
                 return None
             if os.name == "nt":
                 self._end()
@@ -170,10 +170,11 @@ class TLSChannel(Channel):
         while size := self._tls.pending():
             self.ahead += self._call(self._tls.read, size)
 
-    def _shake(self) -> bool:
-        """Whether the handshake is over, which may not even have begun."""
+    def shake(self) -> bool:
+        """Bring the handshake on, which may not even have begun: whether it is over."""
         try:
-            self._call(self._tls.do_handshake)
+            with self._lock:
+                self._call(self._tls.do_handshake)
         except ssl.SSLWantReadError:
             self.crossed[True] = True
             return False
@@ -234,6 +235,7 @@ class TLSTransport(SocketTransport):
     """An ssl.SSLSocket."""
 
     can_wake_first = False  # to OpenSSL an end of TCP is an error, after which nothing can be sent
+    is_plain = False
     is_shareable = False  # two processes would use the same keys for different records
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
@@ -264,7 +266,17 @@ class TLSTransport(SocketTransport):
     def wait(self, for_write: bool, timeout: float | None) -> bool:
         if self.sock.fileno() < 0:
             raise ValueError("connection is closed: somebody else has closed its socket")
-        return wait(self._number, for_write ^ self._channel.crossed[for_write], timeout)
+        return wait(self._number, self.awaits(for_write), timeout)
+
+    @property
+    def watched(self) -> int:
+        return self._number
+
+    def awaits(self, for_write: bool) -> bool:
+        return for_write ^ self._channel.crossed[for_write]
+
+    def shake(self) -> bool:
+        return self._channel.shake()
 
     def half_close(self) -> bool:
         # The TCP direction stays open: OpenSSL may have to answer the peer.

@@ -48,12 +48,27 @@ class Transport:
     """Whether who receives can be woken before everything is sent."""
     is_shareable = True
     """Whether two processes may use it after a fork."""
+    is_plain = True
+    """Whether its descriptor tells, and carries, nothing but what is received and sent."""
     is_committed = False
     """Whether bytes that were offered and not taken are on their way nevertheless."""
 
     def fileno(self) -> int:
         """The descriptor that is received from, or else sent to; -1 if there is none."""
         raise NotImplementedError
+
+    @property
+    def watched(self) -> int:
+        """The descriptor that tells, to a poller, when `awaits` is there."""
+        return self.fileno()
+
+    def awaits(self, for_write: bool) -> bool:
+        """What to wait for before receiving, or sending: False until something comes, True until something can be sent."""
+        return for_write
+
+    def shake(self) -> bool:
+        """Bring a handshake on, if there is one: whether it is over. If not, it has to wait as for sending. ConnectionLost."""
+        return True
 
     def take_over(self) -> bytes:
         """The bytes that the source had received before; what it had still to send is sent."""
@@ -115,6 +130,10 @@ class Transport:
 
         It may be called again: what an exception broke off is done then, and nothing twice.
         """
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Forget the descriptor, without giving it back: somebody else has, and its number may be another's by now."""
         raise NotImplementedError
 
     def release(self) -> Any:
@@ -226,6 +245,9 @@ class SocketTransport(Transport):
         else:
             self.sock.detach()
             self.source.close()
+
+    def abandon(self) -> None:
+        self.sock.detach()
 
     def release(self) -> Any:
         if self.source is not self.sock:

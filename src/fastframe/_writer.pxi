@@ -326,6 +326,7 @@ cdef class FrameWriter(_Outbox):
 
     cdef bint write_items(self, list items) except -1:
         cdef _Gather gather = _Gather.__new__(_Gather)
+        cdef ff_part parts[PARTS]
         cdef Py_ssize_t total, large = 0
         cdef list frames
         cdef bytes body
@@ -339,6 +340,7 @@ cdef class FrameWriter(_Outbox):
         total = self.measure(items, encoded, &large)
         self.admit(total, False)
         gather.writer = self
+        gather.parts = parts
         gather.block = new_block(POOLED_SIZE)
         gather.owners = [None] * min(PARTS, 2 * large + 4)
         gather.blocked = self.held > 0

@@ -13,6 +13,7 @@ os.environ["FASTFRAME_PURE"] = "1" if "".join(sys.argv[1:2]).startswith("pure-")
 
 import numpy as np
 from fastframe_loop import echo
+from fastframe_server import echo_batches, echo_frames
 from program import CHUNK, Exchange, Job, Receive, Send, Take, main
 
 import fastframe
@@ -239,5 +240,6 @@ if __name__ == "__main__":
     works = {(name, "receive"): run_receive for name in RECEIVERS}
     works |= {(name, "send"): run_send for name in SENDERS}
     works |= {(name, "trip"): run_trip for name in ("trip", "trip-timeout")}
-    works |= {("loop", "echo"): echo, ("decoder", "parse"): run_parse}
+    works |= {("loop", "echo"): echo, ("server", "echo"): echo_batches, ("server-function", "echo"): echo_frames}
+    works |= {("decoder", "parse"): run_parse}
     main(works | {(f"pure-{name}", work): run for (name, work), run in works.items()})

@@ -12,6 +12,7 @@ from fastframe import __version__, engine
 from .decode import decode
 from .demo import demo
 from .listing import presets
+from .nc import nc
 
 __all__ = ["fastframe", "run"]
 
@@ -26,6 +27,7 @@ def fastframe() -> None:
 
 fastframe.add_command(decode)
 fastframe.add_command(demo)
+fastframe.add_command(nc)
 fastframe.add_command(presets)
 
 

@@ -1,0 +1,289 @@
+"""A connection of an event loop, seen from below: how bytes come in and go out, pauses, and how it ends.
+
+The loop's transport carries the bytes, whatever it is: TCP, unix sockets, TLS, on any loop. What is done with
+the bytes that come, the subclasses say: _aio_protocol.py and _aio_connection.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import sys
+import threading
+
+from ._closing import delivers_rest
+from ._sockets import FIRST_LOOK, LAST_LOOK, UNIX
+from ._transport import lost
+from .errors import ConnectionLost, FrameError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from .framing import Framing
+
+CLOSE_TIMEOUT = 5.0
+"""How many seconds a close waits for the peer, unless told."""
+
+_SHARED_BYTES = 320 * 1024
+"""More than asyncio decrypts at once: TLS that ends while it fills a buffer to the brim drops the rest."""
+_CHUNK = 64 * 1024
+_MOST_CHUNKS = 256
+"""How much is read at most of what a lost connection, or one that closes, has left in the kernel."""
+
+
+class _Shared(threading.local):
+    """One buffer for all connections of a thread: each takes its bytes out before another one uses it."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(_SHARED_BYTES))
+
+    def of(self, size: int) -> memoryview:
+        if size > len(self.buffer):
+            self.buffer = memoryview(bytearray(size))
+        return self.buffer
+
+
+_shared = _Shared()
+
+
+class Link(asyncio.BufferedProtocol, asyncio.Protocol):
+    """What the transport calls. asyncio sees a BufferedProtocol, uvloop a Protocol: each is the faster one there."""
+
+    transport: Any
+    loop: asyncio.AbstractEventLoop
+    send_framing: Framing
+    """Of the frames sent."""
+    error: BaseException | None = None
+    """What the connection has ended in, unless that is its normal end."""
+    is_tls = False
+    ended = False
+    """Whether the peer has ended its sending."""
+    closing = False
+    """Whether the connection is being closed here: what still comes is thrown away."""
+    lost = False
+    """Whether the transport is done with it."""
+    _held = 0
+    _deadline: float | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _gone: asyncio.Future[None] | None = None
+
+    # --- What subclasses do
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Bytes have come; `data` is valid in this call only."""
+        raise NotImplementedError
+
+    def stream_ended(self) -> bool:
+        """The peer has ended its sending: whether the connection stays open for ours."""
+        raise NotImplementedError
+
+    def rest_received(self) -> None:
+        """The connection is lost: take what it had received nevertheless."""
+        for data in self.rest():
+            self.data_received(data)
+
+    def over(self) -> None:
+        """The transport is done, `error` says why."""
+        raise NotImplementedError
+
+    # --- What the transport calls
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.loop = asyncio.get_running_loop()
+        self.is_tls = transport.get_extra_info("sslcontext") is not None
+        # uvloop starts to read behind this call, whatever was said in it.
+        self.loop.call_soon(self._stay_paused)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _shared.of(sizehint + _CHUNK)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(_shared.buffer[:nbytes])
+
+    def eof_received(self) -> bool:
+        if self.closing:
+            return False
+        self.ended = True
+        # TLS in a loop has no half-close.
+        return self.stream_ended() and not self.is_tls
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.error is None and not self.closing:
+            if exc is not None:
+                if not self.ended and not self.is_tls:
+                    self.rest_received()
+                if self.error is None:
+                    self.error = lost_error(exc)
+            elif self.is_tls and not self.ended:
+                self.error = ConnectionLost(errno.EPROTO, "TLS ended without a close_notify")
+        self.lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.over()
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    # --- Pauses. Each has a reason, and reading goes on when none is left.
+
+    def pause(self, reason: int) -> None:
+        """Let nothing be received any more."""
+        if not self._held:
+            self.stop_reading()
+        self._held |= reason
+
+    def resume(self, reason: int) -> None:
+        """Take a reason to pause away."""
+        if self._held & reason:
+            self._held &= ~reason
+            if not self._held and not self.closing and not self.lost:
+                self.start_reading()
+
+    def stop_reading(self) -> None:
+        self.transport.pause_reading()
+
+    def start_reading(self) -> None:
+        if not self.ended:
+            self.transport.resume_reading()
+
+    def _stay_paused(self) -> None:
+        if self._held and not self.closing and not self.lost:
+            self.stop_reading()
+
+    # --- The end
+
+    def close(self, timeout: float | None) -> None:
+        """Send what is queued, tell the peer the end, and close once all has arrived, or the peer ends, or time is up."""
+        if self.closing or self.lost:
+            self.closing = True
+            return
+        self.closing = True
+        self._deadline = None if timeout is None else self.loop.time() + timeout
+        if not self.transport.is_closing() and not self.ended:
+            self.stop_reading()
+            self.transport.resume_reading()
+            if self.transport.can_write_eof():
+                try:
+                    self.transport.write_eof()
+                except OSError:
+                    pass  # a reset, of which reading will tell
+        self._look(FIRST_LOOK)
+
+    def abort(self) -> None:
+        """Close at once and drop everything. A TCP peer sees a reset."""
+        if self.lost:
+            self.closing = True
+            return
+        self.closing = True
+        self._reset()
+        self.transport.abort()
+
+    async def gone(self) -> None:
+        """Wait until the transport is done."""
+        if not self.lost:
+            if self._gone is None:
+                self._gone = self.loop.create_future()
+            await asyncio.shield(self._gone)
+
+    def rest(self) -> Iterator[bytes]:
+        """What the kernel has received and nobody has read, of a transport that reads no more."""
+        number = self.fileno()
+        if number < 0 or os.name == "nt":
+            return
+        for _ in range(_MOST_CHUNKS):
+            try:
+                data = os.read(number, _CHUNK)
+            except OSError:
+                return
+            if not data:
+                return
+            yield data
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 if there is none. It is the transport's, and valid until connection_lost is over."""
+        sock = None if self.lost else self.transport.get_extra_info("socket")
+        return -1 if sock is None else int(sock.fileno())
+
+    def _look(self, pause: float) -> None:
+        """See how far the close is, now and later."""
+        transport = self.transport
+        if self.lost:
+            return
+        sent = not transport.get_write_buffer_size()
+        if not transport.is_closing() and (self.ended or (sent and self._has_arrived())):
+            transport.close()
+        left = None if self._deadline is None else self._deadline - self.loop.time()
+        if left is not None and left <= 0:
+            if sent and not self.is_tls:
+                transport.close()
+            else:
+                if not sent and delivers_rest(self.send_framing):
+                    self._reset()  # or the peer would take the cut frame for a whole one
+                transport.abort()
+            return
+        pause = pause if left is None else min(pause, left)
+        self._timer = self.loop.call_later(pause, self._look, min(2 * pause, LAST_LOOK))
+
+    def _has_arrived(self) -> bool:
+        """Whether the peer's system has all that the kernel was given; False where that can't be known."""
+        number, sock = self.fileno(), self.transport.get_extra_info("socket")
+        if number < 0:
+            return True
+        if sock.family == UNIX:
+            # What a unix socket sent has arrived. Left unread, what comes now would make its close a reset.
+            if not self.is_tls:
+                _shut(number)
+                for _ in self.rest():
+                    pass
+            return True
+        if sys.platform != "linux":
+            return self.is_tls
+        from fcntl import ioctl
+        from termios import TIOCOUTQ
+
+        return not any(ioctl(number, TIOCOUTQ, bytes(4)))
+
+    def _reset(self) -> None:
+        """Make the close a reset, if there is such a thing."""
+        sock = None if self.lost else self.transport.get_extra_info("socket")
+        if sock is None:
+            return
+        width = 2 if sys.platform == "win32" else 4
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, (1).to_bytes(width, sys.byteorder) + bytes(width))
+        except OSError:
+            pass
+
+
+def lost_error(error: BaseException) -> ConnectionLost:
+    """The ConnectionLost of what a transport has ended in."""
+    if isinstance(error, ssl.SSLError):
+        found = ConnectionLost(errno.EPROTO, str(error.reason or error))
+    elif isinstance(error, OSError) and error.errno is not None:
+        found = ConnectionLost(*lost(error))
+    else:
+        number = errno.ECONNRESET if isinstance(error, ConnectionError) else errno.EIO
+        found = ConnectionLost(number, str(error) or os.strerror(number))
+    found.__cause__ = error
+    return found
+
+
+def again(error: BaseException) -> BaseException:
+    """What to raise for an error that stays: an equal, fresh one."""
+    return error._again() if isinstance(error, FrameError) else error
+
+
+def _shut(number: int) -> None:
+    """Shut a socket down, in both directions."""
+    sock = socket.socket(fileno=number)
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    finally:
+        sock.detach()

@@ -1,0 +1,361 @@
+"""Frames by callbacks: the asyncio protocol that gets a batch at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from asyncio.selector_events import BaseSelectorEventLoop
+
+from ._aio_link import CLOSE_TIMEOUT, Link
+from ._deadline import seconds
+from ._engine import Decoder, FrameReader
+from .errors import ConnectionClosed, ConnectionLost, FrameError, InvalidFrame
+from .framing import Framing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from typing_extensions import Buffer
+
+ASKED, NO_ROOM = 1, 2
+"""Reasons to pause reading: the user's own, and a peer that doesn't read."""
+
+
+def reads_itself(link: Link) -> bool:
+    """Whether a FrameReader receives, called by the loop, in the place of the transport.
+
+    On asyncio's own loops that halves what is done for a readiness. TLS has no descriptor to read frames from, and
+    loops that aren't written in Python call no Python in between.
+    """
+    return (
+        os.name == "posix" and isinstance(link.loop, BaseSelectorEventLoop) and not link.is_tls and link.fileno() >= 0
+    )
+
+
+class FrameProtocol(asyncio.BufferedProtocol):
+    """An asyncio protocol whose frames come in lists, for loop.create_connection, create_server and their like.
+
+    framing: of the frames received; also of those sent, unless `send_framing` says otherwise.
+
+    Subclasses define `frames_received`, and what else they want to know. Any call may be made inside a callback.
+    What a callback raises goes to the loop's exception handler and aborts this connection.
+    """
+
+    transport: Any = None
+    """The loop's transport, to ask it for what it knows. Reading, writing and closing are this protocol's."""
+
+    def __init__(self, framing: Framing, *, send_framing: Framing | None = None) -> None:
+        self._link = _Link(self, framing, framing if send_framing is None else send_framing)
+
+    # --- Callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there. Who overrides this calls super().connection_made(transport) first."""
+        self.transport = transport
+        self._link.attach(transport)
+
+    def frames_received(self, frames: list[bytes]) -> None:
+        """These frames have come, at least one."""
+
+    def eof_received(self) -> bool | None:
+        """The peer has ended its sending, between two frames. What is written goes out, then the connection is closed.
+
+        True keeps it open for more, until `close` is called; TLS can't be.
+        """
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The connection is over, and all its frames were delivered.
+
+        exc: None after a normal end or `close`; TruncatedFrame, InvalidFrame or ConnectionLost; or what a callback
+        has raised.
+        """
+
+    def pause_writing(self) -> None:
+        """The peer doesn't read as fast as is written: more than the transport's high water is queued. Pauses reading too."""
+        self._link.pause(NO_ROOM)
+
+    def resume_writing(self) -> None:
+        """There is room again. Resumes reading, unless `pause_reading` was called."""
+        self._link.resume(NO_ROOM)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Never called once the connection is made."""
+        raise TypeError(f"{type(self).__name__}.connection_made must call super().connection_made(transport)")
+
+    # --- Calls
+
+    def write(self, payload: Buffer) -> None:
+        """Send one frame; what the kernel doesn't take is queued.
+
+        FrameTooLarge, ValueError or TypeError for a payload that can't be sent. ValueError before the connection is
+        made, and after `close` or `abort`. After the peer's end it is dropped: connection_lost tells.
+        """
+        self._link.put(self._link.send_framing.encode(payload))
+
+    def write_many(self, payloads: Iterable[Buffer]) -> None:
+        """Send a frame for each payload at once; none if one of them can't be sent. As `write` else."""
+        self._link.put(self._link.send_framing.encode_many(payloads))
+
+    def pause_reading(self) -> None:
+        """Receive nothing until `resume_reading`; the peer is held back."""
+        self._link.pause(ASKED)
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+        self._link.resume(ASKED)
+
+    def close(self, timeout: float | None = CLOSE_TIMEOUT) -> None:
+        """Send what is queued, tell the peer the end, and close, so that a peer that reads gets all of it.
+
+        Nothing is received any more: what comes is discarded until all is acknowledged, where the system can tell,
+        or the peer ends too, or `timeout` seconds are over. connection_lost follows.
+        """
+        self._link.close(seconds(timeout))
+
+    def abort(self) -> None:
+        """Close at once and drop what is queued. A TCP peer sees a reset. connection_lost follows."""
+        self._link.abort()
+
+    @property
+    def framing(self) -> Framing:
+        """Of the frames received. Assigning it parses anew every byte behind the frames that were delivered."""
+        return self._link.framing
+
+    @framing.setter
+    def framing(self, framing: Framing) -> None:
+        self._link.framing = framing
+
+    @property
+    def send_framing(self) -> Framing:
+        """Of the frames sent, from the next one on."""
+        return self._link.send_framing
+
+    @send_framing.setter
+    def send_framing(self, framing: Framing) -> None:
+        self._link.send_framing = checked(framing)
+
+
+def checked(framing: Framing) -> Framing:
+    """What was given, if it is a Framing; TypeError if not."""
+    if not isinstance(framing, Framing):
+        raise TypeError(f"a Framing is needed, not {type(framing).__name__}")
+    return framing
+
+
+class _Link(Link):
+    """Stands between the transport and a FrameProtocol."""
+
+    def __init__(self, protocol: FrameProtocol, framing: Framing, send_framing: Framing) -> None:
+        self._protocol = protocol
+        self._framing = checked(framing)
+        self.send_framing = checked(send_framing)
+        self.put = self._refuse
+        self._stream: Any = None
+        self._number = -1
+        self._reparse = False
+
+    def attach(self, transport: Any) -> None:
+        """Take the transport's calls over."""
+        if self._stream is not None:
+            raise ValueError("a FrameProtocol is for one connection")
+        transport.set_protocol(self)
+        self.connection_made(transport)
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.put = transport.write
+        self.pause_writing = self._protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = self._protocol.resume_writing  # type: ignore[method-assign]
+        self._frames_received = self._protocol.frames_received
+        if reads_itself(self):
+            self._number = self.fileno()
+            self._stream = FrameReader(self._number, self._framing)
+            self._read = self._stream.read
+            transport.pause_reading()
+            self.start_reading()
+        else:
+            self._stream = Decoder(self._framing)
+            self._feed = self._stream.feed
+
+    # --- Frames
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        if self.closing:
+            return
+        try:
+            frames = self._feed(data)
+        except Exception as error:
+            self._stop(error)
+            return
+        self._deliver(frames)
+
+    def _readable(self) -> None:
+        """As data_received, from the descriptor."""
+        try:
+            frames = self._read()
+        except Exception as error:
+            self._stop(error)
+            return
+        self._deliver(frames)
+
+    def _deliver(self, frames: list[bytes]) -> None:
+        """Hand frames over, and look what stands behind them."""
+        if frames:
+            try:
+                self._frames_received(frames)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self._blame(error)
+                return
+        if self._stream.error is not None and not self.closing:
+            self._stop(self._stream.error)
+
+    def stream_ended(self) -> bool:
+        frames = None
+        while frames != [] and not self.closing and self.error is None:
+            try:
+                frames = self._stream.feed_eof()
+            except Exception as error:
+                self._stop(error)
+                break
+            self._deliver(frames)
+        return not self.closing and self.error is None and self._keeps_open()
+
+    def rest_received(self) -> None:
+        if self._number < 0:
+            super().rest_received()
+            return
+        frames = None
+        while frames != [] and not self.closing and self.error is None:
+            try:
+                frames = self._read()
+            except ConnectionClosed:
+                break
+            except Exception as error:
+                self._stop(error)
+                break
+            self._deliver(frames)
+
+    def over(self) -> None:
+        self.put = self._refuse if self.closing and self.error is None else _drop
+        self._protocol.connection_lost(self.error)
+
+    @property
+    def framing(self) -> Framing:
+        return self._framing
+
+    @framing.setter
+    def framing(self, framing: Framing) -> None:
+        checked(framing)
+        if self._stream is not None:
+            self._stream.framing = framing
+            if self._stream.buffered and not self.closing and not self.lost:
+                self._reparse = True
+                self.loop.call_soon(self._parse_anew)
+        self._framing = framing
+
+    def _parse_anew(self) -> None:
+        """What is held may be frames, now that the framing is another one."""
+        if self._reparse and not self._held and not self.closing and not self.lost and not self.ended:
+            self._reparse = False
+            if self._number < 0:
+                self.data_received(b"")
+            else:
+                self._readable()
+
+    # --- Reading
+
+    def start_reading(self) -> None:
+        if self._reparse:
+            self.loop.call_soon(self._parse_anew)
+        if self._number < 0:
+            super().start_reading()
+        elif not self.ended and not self.transport.is_closing():
+            self.loop._add_reader(self._number, self._readable)  # type: ignore[attr-defined]
+
+    def stop_reading(self) -> None:
+        if self._number < 0:
+            super().stop_reading()
+        elif not self.transport.is_closing():
+            self.loop._remove_reader(self._number)  # type: ignore[attr-defined]
+
+    # --- The end
+
+    def close(self, timeout: float | None) -> None:
+        if self._stream is None:
+            raise ValueError("not connected yet")
+        self.put = self._refuse
+        super().close(timeout)
+
+    def abort(self) -> None:
+        if self._stream is None:
+            raise ValueError("not connected yet")
+        self.put = self._refuse
+        super().abort()
+
+    def _refuse(self, data: bytes) -> None:
+        raise ValueError("the connection is closed" if self.closing else "not connected yet")
+
+    def _stop(self, error: BaseException) -> None:
+        """The stream has ended, in whatever way."""
+        if isinstance(error, ConnectionClosed):
+            self.stop_reading()
+            self.ended = True
+            if not self._keeps_open():
+                self.transport.close()
+        elif isinstance(error, OSError) and not isinstance(error, FrameError):
+            if error.errno not in (errno.ENOBUFS, errno.ENOMEM):
+                self._stop(ConnectionLost(error.errno, error.strerror))
+        elif not isinstance(error, FrameError):
+            self._blame(error)
+        elif self.error is None:
+            self.error = error
+            if not self.lost:
+                self._end(error)
+
+    def _end(self, error: FrameError) -> None:
+        """Close, because of what the peer has done."""
+        self.put = _drop
+        if isinstance(error, InvalidFrame):
+            Link.close(self, CLOSE_TIMEOUT)
+        elif isinstance(error, ConnectionLost):
+            self.closing = True
+            self.transport.abort()
+        else:
+            self.stop_reading()
+            self.transport.close()
+
+    def _keeps_open(self) -> bool:
+        """Tell the user of the stream's end; whether the connection stays open."""
+        try:
+            keeps_open = bool(self._protocol.eof_received()) and not self.is_tls
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._blame(error)
+            return False
+        if not keeps_open and not self.closing:
+            self.put = _drop
+        return keeps_open
+
+    def _blame(self, error: BaseException) -> None:
+        """A callback has raised: it costs this connection."""
+        self.error = self.error or error
+        self.loop.call_exception_handler(
+            {
+                "message": f"{type(self._protocol).__name__} has raised, its connection is aborted",
+                "exception": error,
+                "transport": self.transport,
+                "protocol": self._protocol,
+            }
+        )
+        self.put = _drop
+        Link.abort(self)
+
+
+def _drop(data: bytes) -> None:
+    """Nobody is there to take it any more."""

@@ -1,0 +1,179 @@
+"""One client of a server, as its handler sees it.
+
+The server's thread reads from it and hands over what came; any thread may send. Everything that
+changes what is waited for on its descriptor is done in the server's thread.
+"""
+
+from __future__ import annotations
+
+from .errors import ConnectionClosed, ConnectionLost, QueueFull
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from typing_extensions import Buffer
+
+    from ._engine import FrameReader, FrameWriter
+    from ._loop import Loop
+    from ._transport import Transport
+    from .errors import FrameError
+    from .framing import Framing
+    from .stats import Stats
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A connection that a server has accepted. Handlers get it; nobody else makes one.
+
+    Any thread may send and close; frames come in the server's thread only. A send never waits: what the client
+    doesn't take at once is queued, and beyond Limits.high_water nothing more is received from it until it has taken that.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_lock",
+        "_loop",
+        "_paused",
+        "_reader",
+        "_refusal",
+        "_transport",
+        "_writer",
+        "state",
+    )
+
+    _loop: Loop
+    _transport: Transport
+    _reader: FrameReader
+    _writer: FrameWriter
+    _lock: Any  # an RLock: for the writer, and for the descriptor's close
+    _refusal: FrameError | None  # why nothing can be sent any more
+    _paused: bool
+    state: Any
+    """Yours: whatever the handler wants to remember of this client. None at first."""
+
+    def send(self, payload: Buffer) -> None:
+        """Send a frame. Any thread may.
+
+        Nothing is taken if it raises: FrameTooLarge, ValueError or TypeError for what can't be sent; QueueFull beyond Limits.max_pending,
+        which ends this client; ConnectionClosed, ConnectionLost. A handler needn't catch the last three.
+        """
+        with self._lock:
+            if self._refusal is not None:
+                raise self._refusal._again()
+            try:
+                done = self._writer.write(payload)
+            except (QueueFull, ConnectionLost) as error:
+                self._cannot_send(error)
+                raise
+        if not done:
+            self._loop.call(self._unsent)
+
+    def send_many(self, payloads: Iterable[Buffer]) -> None:
+        """Send frames, in few system calls: all, or none if it raises as `send` does. Any thread may."""
+        with self._lock:
+            if self._refusal is not None:
+                raise self._refusal._again()
+            try:
+                done = self._writer.write_many(payloads)
+            except (QueueFull, ConnectionLost) as error:
+                self._cannot_send(error)
+                raise
+        if not done:
+            self._loop.call(self._unsent)
+
+    def close(self) -> None:
+        """Close, once the client has everything that was sent; Limits.close_timeout says how long it has for that.
+
+        Returns at once; no further frame comes. Any thread may.
+        """
+        self._refuse()
+        self._loop.call(self._leave)
+
+    def abort(self) -> None:
+        """Close at once and drop everything: over TCP the client sees a reset. Any thread may."""
+        self._refuse()
+        self._loop.call(self._drop)
+
+    def pause(self) -> None:
+        """Receive nothing more until `resume`: for handlers whose replies come from other threads, later. Any thread may."""
+        self._paused = True
+        self._loop.call(self._rewatch)
+
+    def resume(self) -> None:
+        """Receive again. Any thread may."""
+        self._paused = False
+        self._loop.call(self._go_on)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._refusal is not None
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were sent and that the client has yet to take."""
+        return self._writer.pending
+
+    @property
+    def framing(self) -> Framing:
+        """Of the frames that come. The handler may assign another one; frames that have come together were parsed together."""
+        return self._reader.framing
+
+    @framing.setter
+    def framing(self, framing: Framing) -> None:
+        self._reader.framing = framing
+        self._transport.expect(framing)
+
+    @property
+    def send_framing(self) -> Framing:
+        """Of the frames that are sent. Assignable."""
+        return self._writer.framing
+
+    @send_framing.setter
+    def send_framing(self, framing: Framing) -> None:
+        with self._lock:
+            self._writer.framing = framing
+
+    @property
+    def local_address(self) -> Any:
+        """This end's address, as socket.getsockname gives it."""
+        return self._transport.local_address()
+
+    @property
+    def peer_address(self) -> Any:
+        """The client's address, as socket.getpeername gives it."""
+        return self._transport.peer_address()
+
+    @property
+    def stats(self) -> tuple[Stats, Stats]:
+        """Frames, bytes and errors: received, and sent."""
+        return self._reader.stats, self._writer.stats
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"on descriptor {self._transport.fileno()}"
+        return f"<Client {state}, {self.framing!r}>"
+
+    # --- Helpers
+
+    def _refuse(self) -> None:
+        """Let nothing more be sent."""
+        with self._lock:
+            if self._refusal is None:
+                self._refusal = ConnectionClosed("the connection is closed")
+
+    def _cannot_send(self, error: QueueFull | ConnectionLost) -> None:
+        """A send has failed, which is the client's fault: let nothing more be sent. What it has sent still comes."""
+        self._refusal = error
+        self._loop.call(self._overflow if isinstance(error, QueueFull) else self._unsent)
+
+    if TYPE_CHECKING:
+        # The server's side of it, in _session.py, does these in its own thread.
+        _leave: Callable[[], None]
+        _drop: Callable[[], None]
+        _overflow: Callable[[], None]
+        _unsent: Callable[[], None]
+        _rewatch: Callable[[], None]
+        _go_on: Callable[[], None]

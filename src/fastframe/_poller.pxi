@@ -1,0 +1,132 @@
+# Many descriptors at once.
+
+cdef enum:
+    # Descriptors to receive from before anything is done about it: what came is still in the processor's cache then.
+    AT_ONCE = 64
+    COMES = 1  # READ of _readiness.py
+
+
+@cython.final
+cdef class _Watched:
+    """A descriptor."""
+
+    cdef object target
+    cdef FrameReader reader
+    cdef int wants
+    cdef double active
+
+
+cdef class Poller:
+    """Watches descriptors, and receives what comes on them.
+
+    clock: gives the time, once a call; `now` is what it gave.
+    most: frames; more of them at once are something to look at.
+
+    Not for more than one thread at a time.
+    """
+
+    cdef object clock
+    cdef object readiness
+    cdef dict watched
+    cdef list events
+    cdef Py_ssize_t at  # the next event to look at
+    cdef Py_ssize_t most
+    cdef list ready
+    cdef readonly double now
+
+    def __init__(self, clock, most):
+        if self.readiness is not None:
+            raise TypeError("Poller.__init__() has been called already")
+        self.most = operator_index(most)
+        self.now = clock()
+        self.clock = clock
+        self.watched = {}
+        self.events = []
+        self.ready = []
+        self.readiness = readiness()
+
+    def watch(self, target, number, wants):
+        """Wait for READ, WRITE, or both on this descriptor; 0: for nothing. OSError if the system can't."""
+        cdef _Watched watched = self.watched.get(number)
+        if watched is None or watched.target is not target:
+            watched = _Watched.__new__(_Watched)
+            watched.target = target
+        if wants != watched.wants:
+            self.readiness.watch(number, wants, watched.wants)
+        watched.wants = wants
+        self.watched[number] = watched
+
+    def receive(self, number, FrameReader reader):
+        """If something can be received on it, and nothing else is to be told, have this reader read. None: only tell."""
+        cdef _Watched watched = self.watched[number]
+        watched.reader = reader
+
+    def forget(self, target, number):
+        """The descriptor is about to be closed, or is somebody else's by now."""
+        cdef _Watched watched = self.watched.get(number)
+        if watched is not None and watched.target is target:
+            del self.watched[number]
+            if watched.wants:
+                try:
+                    self.readiness.watch(number, 0, watched.wants)
+                except OSError:
+                    pass  # somebody has closed it
+
+    def active(self, number):
+        """When something was last received on it by `poll`, on the clock given; 0: never."""
+        cdef _Watched watched = self.watched[number]
+        return watched.active
+
+    def poll(self, timeout):
+        """Wait for so many seconds at most, None for ever, 0 not at all. Gives, for each descriptor that is ready, its target and:
+
+            frames, 0       what was read, and nothing is left inside the reader
+            frames, 1       what was read, perhaps []; more than `most`, or there is something to look at: bytes held, or an error behind them
+            Exception, 1    what reading has raised
+            None, event     it isn't read here: READ, WRITE or other bits
+
+        Those that are many come in several calls, of which only the first waits. An exception of a signal handler loses nothing.
+        """
+        cdef _Watched watched
+        cdef FrameReader reader
+        cdef int event
+        cdef tuple told
+        cdef list frames
+        if self.at == len(self.events):
+            self.events = self.readiness.poll(timeout)
+            self.at = 0
+        self.now = self.clock()
+        while self.at < len(self.events) and len(self.ready) < AT_ONCE:
+            told = self.events[self.at]
+            self.at += 1
+            watched = self.watched.get(told[0])
+            if watched is None:
+                continue  # closed since then
+            event = told[1]
+            reader = watched.reader
+            if reader is None or event != COMES:
+                self.ready.append((watched.target, None, event))
+                continue
+            watched.active = self.now
+            try:
+                frames = reader.take()
+            except Exception as error:
+                self.ready.append((watched.target, error, 1))
+            else:
+                self.ready.append((watched.target, frames, self.is_odd(reader, frames)))
+        ready, self.ready = self.ready, []
+        return ready
+
+    cdef int is_odd(self, FrameReader reader, list frames) noexcept:
+        """Whether there is more to see to than these frames."""
+        if reader._error is not None or reader.stop > reader.start or reader.target != NULL:
+            return 1
+        return not 0 < len(frames) <= self.most
+
+    def close(self):
+        """Forget all of them."""
+        self.watched.clear()
+        self.events = []
+        self.at = 0
+        self.ready.clear()
+        self.readiness.close()

@@ -1,0 +1,194 @@
+"""Processes that serve the same address: forked, watched, replaced when they die, and stopped together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from threading import get_ident
+from time import monotonic
+
+from ._journal import Journal
+from ._loop import Waker
+from ._readiness import READ, readiness
+from ._service import ServerStats, total
+from .stats import Stats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from ._service import Service
+
+_PAUSE = 1.0
+"""Seconds from the start of a worker that dies to its successor's, at least."""
+_GRACE = 5.0
+"""Seconds beyond the time to close in, after which a worker is killed."""
+
+
+class Worker:
+    """A process, as its parent knows it."""
+
+    def __init__(self, process: int, report: int) -> None:
+        """report: the pipe that it reports by, and that ends with it."""
+        self.process, self.report = process, report
+        self.begun = monotonic()
+
+    def end(self) -> tuple[bytes, str]:
+        """It has ended: what it has reported, b"" if it has died, and how it ended."""
+        said = b""
+        while data := os.read(self.report, 65536):
+            said += data
+        os.close(self.report)
+        code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+        return said, f"exit status {code}" if code >= 0 else f"signal {-code}"
+
+
+class Life:
+    """The pipe that ends with the parent, in a worker's loop."""
+
+    plain = False
+
+    def __init__(self, service: Service, timeout: float | None) -> None:
+        self._service, self._timeout = service, timeout
+
+    def ready(self, what: object, event: int) -> None:
+        """It has ended."""
+        self._service.stop(self._timeout)
+
+
+class Workers:
+    """`count` processes, each with a service of its own."""
+
+    def __init__(self, count: int, service: Callable[[], Service], timeout: float | None) -> None:
+        """service: makes one, in the worker. timeout: seconds that its clients have when it stops."""
+        self._service, self._timeout = service, timeout
+        self._workers: dict[int, Worker] = {}  # by their pipes
+        self._vacant = [0.0] * count  # when one may be started for each that is missing
+        self._life, self._alive = os.pipe()  # ends when we do
+        self._waker = Waker()
+        self._thread: int | None = None
+        self._is_stopping = self._is_closed = False
+        self._reports: list[ServerStats] = []
+        self._log = Journal(monotonic).logger
+
+    def run(self) -> None:
+        """Keep them going, until `stop` or an exception; then have them close."""
+        ready = readiness()
+        self._thread = get_ident()
+        try:
+            ready.watch(self._waker.fileno(), READ, 0)
+            while not self._is_stopping:
+                now = monotonic()
+                for when in [when for when in self._vacant if when <= now]:
+                    self._vacant.remove(when)
+                    ready.watch(self._start(), READ, 0)
+                wait = min(self._vacant, default=None)
+                for number, _ in ready.poll(None if wait is None else max(wait - monotonic(), 0.0)):
+                    if number in self._workers:
+                        ready.watch(number, 0, READ)
+                        self._replace(self._workers.pop(number))
+        finally:
+            ready.close()
+            self._close_all()
+            self._thread = None
+            self.close()
+
+    def stop(self, timeout: float | None) -> None:
+        """Have `run` come to its end. Any thread may. timeout: None waits for the workers as long as it takes."""
+        self._timeout = timeout
+        self._is_stopping = True
+        self._waker.wake()
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the calling thread is the one in `run`."""
+        return get_ident() == self._thread
+
+    @property
+    def stats(self) -> ServerStats:
+        """What those have done that have ended well."""
+        reports = [ServerStats(0, 0, 0, 0, 0, 0, Stats(0, 0, 0), Stats(0, 0, 0)), *self._reports]
+        *plain, received, sent = zip(*reports, strict=True)
+        return ServerStats._make([*map(sum, plain), total(list(received)), total(list(sent))])
+
+    def close(self) -> None:
+        """Give all descriptors back. Not while it runs."""
+        if not self._is_closed:
+            self._is_closed = True
+            for number in (self._life, self._alive):
+                os.close(number)
+            self._waker.close()
+
+    def _start(self) -> int:
+        """Start one; its pipe."""
+        report, reporting = os.pipe()
+        try:
+            process = os.fork()
+        except BaseException:
+            os.close(report)
+            os.close(reporting)
+            raise
+        if not process:
+            self._work(reporting, [report, *self._workers])
+        os.close(reporting)
+        self._workers[report] = Worker(process, report)
+        return report
+
+    def _work(self, reporting: int, others: list[int]) -> NoReturn:
+        """Be a worker, and nothing else."""
+        status = 1
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the parent says what it means
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for number in (*others, self._alive):
+                os.close(number)
+            service = self._service()
+            service.loop.poller.watch(Life(service, self._timeout), self._life, READ)
+            service.run()
+            os.write(reporting, json.dumps(service.stats).encode())
+            status = 0
+        except BaseException:
+            self._log.exception("worker %d has failed", os.getpid())
+        finally:
+            # Not an ordinary end: what the parent has registered for its own isn't ours to run.
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+
+    def _replace(self, worker: Worker) -> None:
+        _, how = worker.end()
+        self._vacant.append(worker.begun + _PAUSE)
+        self._log.warning("worker %d has died (%s); another one takes its place", worker.process, how)
+
+    def _close_all(self) -> None:
+        """Tell all of them to close, and wait; kill those that take too long."""
+        os.close(self._alive)
+        self._alive = os.open(os.devnull, os.O_RDONLY)  # for `close`
+        deadline = None if self._timeout is None else monotonic() + self._timeout + _GRACE
+        ready = readiness()
+        try:
+            for number in self._workers:
+                ready.watch(number, READ, 0)
+            while self._workers and (deadline is None or monotonic() < deadline):
+                for number, _ in ready.poll(None if deadline is None else max(deadline - monotonic(), 0.0)):
+                    ready.watch(number, 0, READ)
+                    self._collect(self._workers.pop(number))
+        finally:
+            ready.close()
+            for worker in self._workers.values():
+                os.kill(worker.process, signal.SIGKILL)
+                self._collect(worker)
+            self._workers.clear()
+
+    def _collect(self, worker: Worker) -> None:
+        said, how = worker.end()
+        if said:
+            *plain, received, sent = json.loads(said)
+            self._reports.append(ServerStats._make([*plain, Stats(*received), Stats(*sent)]))
+        else:
+            self._log.warning("worker %d has died (%s)", worker.process, how)

@@ -1,0 +1,143 @@
+"""Event loops for several test files: each kind of loop, both engines, and connections with a raw socket at the other end."""
+
+import asyncio
+import gc
+import importlib
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import fastframe as ff
+from connections import FRAMING, LONG, needs_unix, raw_pair
+from fastframe import _aio_connection, _aio_protocol
+from fastframe.asyncio import Connection, open_connection, open_unix_connection
+from tlspairs import contexts
+
+LOOPS = ("asyncio", "fed", "uvloop")
+"""asyncio's own loop; the same where the transport reads, as it does on any other; uvloop."""
+
+KINDS = ("tcp", pytest.param("unix", marks=needs_unix), "tls")
+
+Runs = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(autouse=True)
+def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (_aio_connection, _aio_protocol):
+        monkeypatch.setattr(module, "Decoder", engine.Decoder)
+    monkeypatch.setattr(_aio_protocol, "FrameReader", engine.FrameReader)
+
+
+@pytest.fixture
+def faults() -> list[dict[str, Any]]:
+    """What the loop's exception handler was told. A test that expects something takes it out."""
+    return []
+
+
+@pytest.fixture(params=LOOPS)
+def loop_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    kind: str = request.param
+    if kind == "uvloop":
+        pytest.importorskip("uvloop")
+    if kind == "fed":
+        monkeypatch.setattr(_aio_protocol, "reads_itself", lambda link: False)
+    return kind
+
+
+@pytest.fixture
+def run(loop_kind: str, faults: list[dict[str, Any]]) -> Iterator[Runs]:
+    """run(coroutine), within a deadline, in a new loop; nothing may be left for the exception handler."""
+    factory = importlib.import_module("uvloop").new_event_loop if loop_kind == "uvloop" else None
+
+    def call(work: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.get_loop().set_exception_handler(lambda loop, context: faults.append(context))
+            return runner.run(asyncio.wait_for(work, LONG))
+
+    yield call
+    gc.collect()
+    assert not faults
+
+
+async def connected(kind: str = "tcp", framing: ff.Framing = FRAMING, **how: Any) -> tuple[Connection, socket.socket]:
+    """A connection, and the raw nonblocking socket at its other end, over TCP or a unix socket."""
+    ours, peer = raw_pair(kind)
+    peer.setblocking(False)
+    ours.setblocking(False)
+    opened = open_unix_connection if kind == "unix" else open_connection
+    return await opened(sock=ours, framing=framing, **how), peer
+
+
+async def take(peer: socket.socket, size: int) -> bytes:
+    """Exactly so many bytes, or fewer before the end."""
+    loop, data = asyncio.get_running_loop(), bytearray()
+    while len(data) < size and (more := await loop.sock_recv(peer, min(size - len(data), 65_536))):
+        data += more
+    return bytes(data)
+
+
+async def give(peer: socket.socket, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(peer, data)
+
+
+async def turns(count: int = 5) -> None:
+    """Let the loop turn so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait until something holds."""
+    deadline = asyncio.get_running_loop().time() + LONG
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.001)
+
+
+async def waiting(call: Awaitable[Any]) -> "asyncio.Task[Any]":
+    """A task that waits in `call`."""
+
+    async def wait() -> Any:
+        return await call
+
+    task = asyncio.get_running_loop().create_task(wait())
+    await turns()
+    assert not task.done()
+    return task
+
+
+class Served:
+    """A server of some kind, and clients for it: `async with Served(kind, listen) as served`, `await served.client()`.
+
+    start: starts it, given what create_server takes.
+    """
+
+    def __init__(self, kind: str, start: Callable[..., Awaitable[Any]], start_unix: Callable[..., Awaitable[Any]]) -> None:
+        self.kind, self._start, self._start_unix = kind, start, start_unix
+        self._tls = contexts() if kind == "tls" else None
+
+    async def __aenter__(self) -> "Served":
+        if self.kind == "unix":
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind("")  # a name of the kernel's choice
+            self.server = await self._start_unix(sock=listener)
+        else:
+            self.server = await self._start(host="127.0.0.1", port=0, ssl=self._tls and self._tls[1])
+        self.address = self.server.sockets[0].getsockname()
+        return self
+
+    async def client(self, framing: ff.Framing = FRAMING, **how: Any) -> Connection:
+        if self.kind == "unix":
+            sock = socket.socket(socket.AF_UNIX)
+            sock.setblocking(False)
+            sock.connect(self.address)
+            return await open_unix_connection(sock=sock, framing=framing, **how)
+        if self._tls:
+            how |= {"ssl": self._tls[0], "server_hostname": "localhost"}
+        return await open_connection(*self.address[:2], framing=framing, **how)
+
+    async def __aexit__(self, *error: object) -> None:
+        self.server.close()
