@@ -40,6 +40,7 @@ TESTED_BY = {
     "_pure.py": "test_decoder.py",
     "_pure_batch.py": "test_batch.py",
     "_pure_core.py": "test_faults.py",
+    "_pure_encoding.py": "test_encoding.py",
     "_pure_guard.py": "test_concurrency.py",
     "_pure_io.py": "test_wait.py",
     "_pure_loops.py": "test_parity.py",

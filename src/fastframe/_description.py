@@ -49,15 +49,18 @@ class Framing:
         never more than the length field can say.
     """
 
-    __slots__ = ("_given", "limit")
+    __slots__ = ("_given", "_plan", "limit")
 
     limit: int
     _given: dict[str, Any]
+    _plan: object  # what an engine keeps here to encode faster, or None
     _defaults: ClassVar[dict[str, Any]] = {}
     _positional: ClassVar[tuple[str, ...]] = ()
 
-    # The engine's Decoder. _engine.py sets it, so that nothing here imports a higher floor.
+    # The engine's Decoder, and its functions that encode. _engine.py sets them, so that nothing here imports a higher floor.
     _decoder: ClassVar[Callable[[Framing], Any]]
+    _encode: ClassVar[Callable[[Framing, Buffer], bytes]]
+    _encode_many: ClassVar[Callable[[Framing, Iterable[Buffer]], bytes]]
 
     # The bytes that a frame ends with behind its payload, and the most bytes `_measure` looks at.
     _trailer: bytes = b""
@@ -75,6 +78,7 @@ class Framing:
         for name, value in {**given, **derived}.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_given", given)
+        object.__setattr__(self, "_plan", None)
         if "max_size" in given:
             most = integer("max_size", given["max_size"], 0)
             limit = most if limit is None else min(most, limit)
@@ -127,14 +131,14 @@ class Framing:
 
     def encode(self, payload: Buffer) -> bytes:
         """The frame that carries `payload`; `decode` gives it back. Raises as `parts` does."""
-        return b"".join(self.parts(payload))
+        return self._encode(payload)
 
     def encode_many(self, payloads: Iterable[Buffer]) -> bytes:
-        """The frames of all payloads, one behind the other. Raises as `parts` does, for the first at fault."""
-        pieces: list[bytes | memoryview] = []
-        for payload in payloads:
-            pieces += self.parts(payload)
-        return b"".join(pieces)
+        """The frames of all payloads, one behind the other. Raises as `parts` does, for the first at fault.
+
+        Each payload is taken as it is when the iterable gives it: its memory may then be used for the next one.
+        """
+        return self._encode_many(payloads)
 
     def decode(self, data: Buffer) -> list[bytes]:
         """The payloads of all frames in `data`, which ends with the last of them.

@@ -21,22 +21,35 @@ if _choice not in ("", "0", "1"):
 engine: Literal["cython", "pure"]
 
 if TYPE_CHECKING or _choice == "1":
-    from ._pure import Decoder, FrameBatch, FrameReader, FrameWriter, Poller, Slices, wait
+    from ._pure import Decoder, FrameBatch, FrameReader, FrameWriter, Poller, Slices, encode, encode_many, wait
 
     engine = "pure"
 else:
     try:
-        from ._speedups import Decoder, FrameBatch, FrameReader, FrameWriter, Poller, Slices, wait
+        from ._speedups import Decoder, FrameBatch, FrameReader, FrameWriter, Poller, Slices, encode, encode_many, wait
 
         engine = "cython"
     except ModuleNotFoundError:
         # Only a missing extension falls back; a broken one must not become a slow one.
         if _choice == "0":
             raise
-        from ._pure import Decoder, FrameBatch, FrameReader, FrameWriter, Poller, Slices, wait
+        from ._pure import Decoder, FrameBatch, FrameReader, FrameWriter, Poller, Slices, encode, encode_many, wait
 
         engine = "pure"
 
 Framing._decoder = Decoder
+Framing._encode = encode
+Framing._encode_many = encode_many
 
-__all__ = ["Decoder", "FrameBatch", "FrameReader", "FrameWriter", "Poller", "Slices", "engine", "wait"]
+__all__ = [
+    "Decoder",
+    "FrameBatch",
+    "FrameReader",
+    "FrameWriter",
+    "Poller",
+    "Slices",
+    "encode",
+    "encode_many",
+    "engine",
+    "wait",
+]

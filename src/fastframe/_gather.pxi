@@ -22,6 +22,11 @@ cdef bytes first_of(const ff_part *parts, int count, Py_ssize_t most):
     return data
 
 
+# Of frames that are encoded already: nothing stands in front of them or behind them.
+cdef Layout whole
+whole.kind = UNTIL_EOF
+
+
 cdef class _Gather:
     """Frames on their way into few system calls: small ones copied side by side, large payloads by reference."""
 
@@ -42,31 +47,30 @@ cdef class _Gather:
 
     cdef int add(self, list items, bint encoded) except -1:
         """Take the payloads, or frames that are encoded already, and send what doesn't fit any more."""
-        # Its own copy: else each byte written might change it, for all that the compiler knows.
-        cdef Layout layout = self.writer.plan.layout
+        cdef Layout *layout = &self.writer.plan.layout
         cdef PyObject **item = list_items(items)
-        cdef Py_ssize_t size, i, tail = 0 if encoded else layout.trailer_size
+        cdef Py_ssize_t size, i = 0, count = len(items)
         cdef uint8_t *out
-        for i in range(len(items)):
+        if encoded:
+            layout = &whole
+        while i < count:
             size = raw_size(item[i])
             if self.block.size - self.stop < 2 * SHORT_LEAD + (size if size < COPIED else 0) or self.count > PARTS - 4:
                 self.ship()
             out = memory(self.block) + self.stop
-            if not encoded:
-                out += put_lead(&layout, size, out)
             if size < COPIED:
-                ff_copy(out, raw_data(item[i]), size)
-                out += size
+                i += put_frames(layout, item + i, count - i, COPIED, &out, self.block.size - self.stop)
                 self.stop = out - memory(self.block)
-            else:
-                self.stop = out - memory(self.block)
-                self.close_piece()
-                ff_part_set(&self.parts[self.count], raw_data(item[i]), size)
-                self.owners[self.count] = items[i]
-                self.count += 1
-            if tail:
-                memcpy(memory(self.block) + self.stop, layout.trailer, tail)
-                self.stop += tail
+                continue
+            self.stop += put_lead(layout, size, out)
+            self.close_piece()
+            ff_part_set(&self.parts[self.count], raw_data(item[i]), size)
+            self.owners[self.count] = items[i]
+            self.count += 1
+            if layout.trailer_size:
+                memcpy(memory(self.block) + self.stop, layout.trailer, layout.trailer_size)
+                self.stop += layout.trailer_size
+            i += 1
         return 0
 
     cdef int close_piece(self) except -1:

@@ -36,7 +36,7 @@ cdef _Plan plan_of(object framing):
         if framing.strip is None:
             lay_lead(plan, framing.template or bytes(framing.offset))
     elif isinstance(framing, (AsciiLength, Netstring)):
-        lay_text(layout, framing)
+        lay_text(plan, framing)
     elif isinstance(framing, Delimiter):
         lay_delimiter(layout, framing)
     elif isinstance(framing, FixedSize):
@@ -67,9 +67,15 @@ cdef int lay_binary(_Plan plan, object framing) except -1:
         high = framing._high - (layout.wide if framing.strip <= framing.offset else 0)
         layout.wide_count = max(0, high - framing._low + 1)
     layout.plain = not (framing.magic or framing.escape or framing.trailer_size or framing.mask is not None)
-    if framing.strip == framing.header_size and not framing.escape and not framing._blind and framing.mask is None:
+    if framing.strip == framing.header_size and not framing.escape and not framing._blind and not masked(framing):
         lay_lead(plan, framing._base())
     return 0
+
+
+cdef bint masked(object framing) except -1:
+    """Whether there are bits in the field that aren't the length and aren't zero."""
+    field = framing._base()[framing.offset : framing.offset + framing.width]
+    return (int.from_bytes(field, framing.byteorder) & ~framing._bits()) != 0
 
 
 cdef int lay_lead(_Plan plan, bytes lead) except -1:
@@ -83,7 +89,8 @@ cdef int lay_lead(_Plan plan, bytes lead) except -1:
     return 0
 
 
-cdef int lay_text(Layout *layout, object framing) except -1:
+cdef int lay_text(_Plan plan, object framing) except -1:
+    cdef Layout *layout = &plan.layout
     if isinstance(framing, Netstring):
         layout.kind = SEPARATED
         layout.width = framing._digits
@@ -91,7 +98,7 @@ cdef int lay_text(Layout *layout, object framing) except -1:
         layout.mark = b":"
         layout.mark_size = 1
         layout.adjustment = 1
-        return 0
+        return lay_lead(plan, b"")
     layout.kind = SEPARATED if framing.separator else PADDED
     layout.width = framing.digits
     layout.base = framing.base
@@ -101,6 +108,9 @@ cdef int lay_text(Layout *layout, object framing) except -1:
     layout.pad = framing.pad[0]
     layout.left = framing.align == "left"
     layout.keep = framing.strip == 0
+    # A number has 20 digits at most, if it has no padding.
+    if not layout.keep and max(20, layout.width) + layout.mark_size <= SHORT_LEAD:
+        lay_lead(plan, b"")
     return 0
 
 

@@ -9,6 +9,7 @@ import operator
 
 from ._pure_batch import FrameBatch, batch
 from ._pure_core import Core
+from ._pure_encoding import encode, encode_many
 from ._pure_io import wait
 from ._pure_parser import ALL, LARGE, ONE, immutable
 from ._pure_poller import Poller
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from .framing import Framing
 
-__all__ = ["Decoder", "FrameBatch", "FrameReader", "FrameWriter", "Poller", "Slices", "wait"]
+__all__ = ["Decoder", "FrameBatch", "FrameReader", "FrameWriter", "Poller", "Slices", "encode", "encode_many", "wait"]
 
 
 class Decoder(Core):

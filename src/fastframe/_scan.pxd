@@ -12,6 +12,7 @@ from libc.string cimport memchr, memcmp
 
 cdef enum Kind:
     BINARY, VARINT, PADDED, SEPARATED, DELIMITED, FIXED, UNTIL_EOF, ASKED
+    REWRITTEN  # a BINARY to be written, whose payload brings the field along
 
 cdef enum Answer:
     SHORT  # more bytes must come first: span.total says how many there must be

@@ -14,6 +14,7 @@ caller with ConcurrentUse. The GIL is released around each system call.
     _stream.pxi    what Decoder and FrameReader share: the frames in them
     _decoder.pxi   bytes in, frames out
     _reader.pxi    the recv loop
+    _encoding.pxi  frames in bytes of their own
     _outbox.pxi    the send loop
     _writer.pxi    frames on their way to it
     _gather.pxi    many frames on their way into few system calls
@@ -37,7 +38,7 @@ from cpython.ref cimport Py_DECREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
-from fastframe._lead cimport SHORT_LEAD, lead_size, put_lead
+from fastframe._lead cimport SHORT_LEAD, lead_size, put_binary, put_lead, store
 from fastframe._scan cimport (
     ASK,
     ASKED,
@@ -47,6 +48,7 @@ from fastframe._scan cimport (
     FOUND,
     OPEN,
     PADDED,
+    REWRITTEN,
     SEPARATED,
     SHORT,
     UNTIL_EOF,
@@ -56,6 +58,7 @@ from fastframe._scan cimport (
     Span,
     load,
     scan,
+    scan_delimited,
 )
 
 import sys
@@ -65,7 +68,7 @@ from os import strerror
 from time import monotonic
 
 from ._channel import Channel
-from ._description import Framing
+from ._description import Framing, flat
 from ._readiness import readiness
 from .errors import (
     ConcurrentUse,
@@ -87,6 +90,7 @@ cdef extern from "Python.h":
     Py_ssize_t raw_size "PyBytes_GET_SIZE"(PyObject *)
     int append "PyList_Append"(list, PyObject *)
     list new_list "PyList_New"(Py_ssize_t)
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "_bytes.h":
     PyObject *ff_bytes(const void *, Py_ssize_t)
@@ -124,6 +128,7 @@ include "_queue.pxi"
 include "_stream.pxi"
 include "_decoder.pxi"
 include "_reader.pxi"
+include "_encoding.pxi"
 include "_outbox.pxi"
 include "_writer.pxi"
 include "_gather.pxi"

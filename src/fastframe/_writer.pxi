@@ -156,10 +156,7 @@ cdef class FrameWriter(_Outbox):
         if size > COPIED or size > layout.limit or head < 0:
             return False
         total = head + size + layout.trailer_size
-        put_lead(layout, size, piece)
-        ff_copy(piece + head, PyBytes_AS_STRING(payload), size)
-        if layout.trailer_size:
-            memcpy(piece + head + size, layout.trailer, layout.trailer_size)
+        put_frame(layout, PyBytes_AS_STRING(payload), size, piece)
         ff_part_set(&part, piece, total)
         self.busy = self.dashing = True
         with nogil:
@@ -278,13 +275,11 @@ cdef class FrameWriter(_Outbox):
             return self.write_encoded(payload)
         total = head + size + tail
         self.admit(total, True)
-        put_lead(layout, size, piece)
         if size <= COPIED:
-            ff_copy(piece + head, data, size)
-            if tail:
-                memcpy(piece + head + size, layout.trailer, tail)
+            put_frame(layout, data, size, piece)
             ff_part_set(&parts[0], piece, total)
             return self.send_or_queue(parts, 1, None, total)
+        put_lead(layout, size, piece)
         ff_part_set(&parts[0], piece, head)
         ff_part_set(&parts[1], data, size)
         ff_part_set(&parts[2], layout.trailer, tail)
@@ -362,18 +357,15 @@ cdef class FrameWriter(_Outbox):
         """The bytes of their frames, and how many of the payloads are large; raises what is wrong with one."""
         cdef Layout *layout = &self.plan.layout
         cdef PyObject **item = list_items(items)
-        cdef Py_ssize_t total = 0, size, head, i
+        cdef Py_ssize_t total = 0, size, i
         for i in range(len(items)):
-            size = raw_size(item[i])
-            total += size
-            large[0] += size >= COPIED
+            large[0] += raw_size(item[i]) >= COPIED
             if encoded:
+                total += raw_size(item[i])
                 continue
-            if size > layout.limit:
-                raise FrameTooLarge(size, layout.limit)
-            head = lead_size(layout, size)
-            if head < 0:
+            size = frame_size(layout, raw_size(item[i]))
+            if size < 0:
                 self.plan.framing.parts(items[i])
                 raise SystemError("a payload was refused for no reason")
-            total += head + layout.trailer_size
+            total += size
         return total
