@@ -4,9 +4,10 @@ import asyncio
 import gc
 import importlib
 import socket
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -53,9 +54,15 @@ def run(loop_kind: str, faults: list[dict[str, Any]]) -> Iterator[Runs]:
     factory = importlib.import_module("uvloop").new_event_loop if loop_kind == "uvloop" else None
 
     def call(work: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.get_loop().set_exception_handler(lambda loop, context: faults.append(context))
+        runner = asyncio.Runner(loop_factory=factory)
+        runner.get_loop().set_exception_handler(lambda loop, context: faults.append(context))
+        try:
             return runner.run(asyncio.wait_for(work, LONG))
+        finally:
+            with warnings.catch_warnings():
+                # uvloop closes what is left, warns, and hangs if the warning raises.
+                warnings.simplefilter("ignore" if factory else "error", ResourceWarning)
+                runner.close()
 
     yield call
     gc.collect()
@@ -121,7 +128,7 @@ class Served:
         self.kind, self._start, self._start_unix = kind, start, start_unix
         self._tls = contexts() if kind == "tls" else None
 
-    async def __aenter__(self) -> "Served":
+    async def __aenter__(self) -> Self:
         if self.kind == "unix":
             listener = socket.socket(socket.AF_UNIX)
             listener.bind("")  # a name of the kernel's choice

@@ -132,8 +132,9 @@ class Connection:
         sent, but what was before is.
         """
         inbox = self._inbox
-        at_once = type(payloads) is list and len(payloads) <= SLICE_FRAMES
-        for part in (payloads,) if at_once else _parts(payloads):
+        at_once = isinstance(payloads, list) and len(payloads) <= SLICE_FRAMES
+        parts: Iterable[Any] = (payloads,) if at_once else _parts(payloads)
+        for part in parts:
             data = inbox.send_framing.encode_many(part)
             if inbox.free:
                 inbox.put(data, len(part))

@@ -107,6 +107,9 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.closing:
             return False
+        if self.is_tls and not self._is_notified():
+            self.error = ConnectionLost(errno.EPROTO, "TLS ended without a close_notify")
+            return False
         self.ended = True
         # TLS in a loop has no half-close.
         return self.stream_ended() and not self.is_tls
@@ -127,6 +130,16 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self.over()
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
+
+    def _is_notified(self) -> bool:
+        """Whether TLS has been ended by the peer, and not by somebody who has cut the connection."""
+        try:
+            self.transport.get_extra_info("ssl_object").read(1)
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError:
+            pass
+        return True
 
     # --- Pauses. Each has a reason, and reading goes on when none is left.
 
@@ -258,7 +271,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
 def lost_error(error: BaseException) -> ConnectionLost:
     """The ConnectionLost of what a transport has ended in."""
     if isinstance(error, ssl.SSLError):
-        found = ConnectionLost(errno.EPROTO, str(error.reason or error))
+        found = ConnectionLost(errno.EPROTO, str(getattr(error, "reason", None) or error))
     elif isinstance(error, OSError) and error.errno is not None:
         found = ConnectionLost(*lost(error))
     else:
