@@ -51,7 +51,8 @@ class Program:
     """A process, which doesn't outlive the stack."""
 
     def __init__(self, stack: ExitStack, name: str, *given: str) -> None:
-        self._said = stack.enter_context(tempfile.TemporaryFile("w+"))  # a pipe would fill up, and hold it
+        # A pipe would fill up, and hold it.
+        self._said = stack.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115 - the stack closes it
         pipe = subprocess.PIPE
         command = [sys.executable, str(HERE / name), *given]
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._said, text=True)

@@ -37,7 +37,7 @@ WINDOWS = (1 << 12, 1 << 16, 1 << 18, 1 << 20)
 """Bytes that are under way at most."""
 ROOM = 4096
 """Of the receive buffer of clients that make the server wait soon."""
-STALLS = 0.01
+STALLS = 0.03
 """The share of turns behind which a client stops reading, or writing, for a while:"""
 PAUSE = 0.03
 """for so many seconds, in the mean."""

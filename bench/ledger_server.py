@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 import queue
+import socket
 import ssl
 import sys
 import threading
@@ -26,6 +27,8 @@ import fastframe.asyncio
 from fastframe.server import Client
 
 FRAMING = fastframe.LengthField(4)
+ROOM = 32 << 10
+"""Of the send buffers: a client that reads nothing for a while makes the server wait."""
 SOON = 20.0
 """Seconds in which all are let go."""
 
@@ -78,10 +81,19 @@ def same(frame: bytes) -> bytes:
     return frame
 
 
+def listening() -> socket.socket:
+    """A socket whose clients' inherit its buffers; its port is printed."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(1024)
+    print(sock.getsockname()[1], flush=True)
+    return sock
+
+
 def serve(handler: object, context: ssl.SSLContext | None) -> int:
     """Serve until the input ends; how many clients are left."""
-    with fastframe.Server(handler, ("127.0.0.1", 0), FRAMING, ssl=context) as server:
-        print(server.address[1], flush=True)
+    with fastframe.Server(handler, listening(), FRAMING, ssl=context) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
         sys.stdin.read()
@@ -145,12 +157,11 @@ async def serve_in_loop(kind: str) -> int:
     connections = Connections()
     there: Callable[[], int]
     if kind == "protocol":
-        server = await loop.create_server(lambda: Protocol(FRAMING), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: Protocol(FRAMING), sock=listening())
         there = lambda: Protocol.there  # noqa: E731 - the counterpart of the other
     else:
-        server = await fastframe.asyncio.start_server(connections.serve, "127.0.0.1", 0, framing=FRAMING)
+        server = await fastframe.asyncio.start_server(connections.serve, sock=listening(), framing=FRAMING)
         there = lambda: connections.there  # noqa: E731
-    print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     deadline = loop.time() + SOON
     while there() and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells when the last has gone
