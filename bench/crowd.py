@@ -42,8 +42,8 @@ HEAP = 4096
 """Bytes of Python's heap that an idle connection may hold."""
 INTERVAL = 10.0
 """Seconds between a slow client's bytes."""
-SPREAD = 4.0
-"""Seconds over which their first bytes are spread."""
+SPREAD = 0.2
+"""The part of their deadline over which their first bytes are spread."""
 LATE = 1.0
 """Seconds behind its deadline, at most, when a slow client is closed."""
 
@@ -80,21 +80,10 @@ class Crowd:
     def run(self, connections: int, rate: float, seconds: float, *beside: object, frame_timeout: float = 60.0) -> Run:
         """Latencies of so many requests a second on so many connections, with what is beside them."""
         with self._server(frame_timeout) as (server, port):
-            given = (port, connections, rate, WARM, seconds, *beside)
+            given = (port, connections, rate, min(WARM, seconds), seconds, *beside)
             ran: Run = json.loads(self._finished(self._started([*self._clients, *map(str, given)], self._others)))
             counts = asked(server)
-        slow = ran.get("slow", {}).get("connected", 0)
-        expected = connections + slow + ("greedy" in beside)
-        if ran["unanswered"] or ran["lost"]:
-            raise Wrong(
-                f"{ran['unanswered']} of {ran['requests']} requests weren't answered, {ran['lost']} clients lost"
-            )
-        if counts["accepted"] != expected:
-            raise Wrong(f"{counts['accepted']} clients were accepted of {expected}")
-        if slow and ran["slow"]["closed"] != slow:
-            raise Wrong(f"{ran['slow']['closed']} slow clients of {slow} were closed")
-        if slow and ran["slow"]["earliest"] < frame_timeout:
-            raise Wrong(f"a slow client was closed after {ran['slow']['earliest']} s already")
+        check(ran, counts, connections + (beside[:1] == ("greedy",)), frame_timeout)
         return ran
 
     def idle(self, connections: int, *how: str) -> Run:
@@ -142,6 +131,19 @@ class Crowd:
         if process.returncode or told:
             raise Wrong((told.strip().splitlines() or [f"exit status {process.returncode}"])[-1])
         return printed
+
+
+def check(ran: Run, counts: Run, clients: int, frame_timeout: float) -> None:
+    """Wrong, unless each request was answered, each of the clients beside the slow ones stayed, and the slow ones were closed in time."""
+    slow = ran.get("slow", {"connected": 0, "closed": 0, "earliest": frame_timeout})
+    if ran["unanswered"] or ran["lost"]:
+        raise Wrong(f"{ran['unanswered']} of {ran['requests']} requests weren't answered, {ran['lost']} clients lost")
+    if counts["accepted"] != clients + slow["connected"]:
+        raise Wrong(f"{counts['accepted']} clients were accepted of {clients + slow['connected']}")
+    if slow["closed"] != slow["connected"]:
+        raise Wrong(f"{slow['closed']} slow clients of {slow['connected']} were closed")
+    if slow["earliest"] < frame_timeout:
+        raise Wrong(f"a slow client was closed after {slow['earliest']:g} s already")
 
 
 def asked(server: subprocess.Popen[str]) -> Run:
@@ -282,12 +284,14 @@ def many(connections: int, seconds: float, pairs: int, rate: float, output: Path
 def slow(connections: int, seconds: float, pairs: int, rate: float, output: Path | None, deadline: float) -> None:
     """So many clients that send a byte every ten seconds, beside 100 honest ones.
 
-    A run is as long as all of that takes: the seconds should be more than the deadline and the 4 of the beginning.
+    Their first bytes are spread over a fifth of the deadline: the seconds should be more than both together.
     """
     console, crowd = Console(highlight=False), Crowd()
     both = Pairs(
         lambda: crowd.run(POLITE, rate, seconds, frame_timeout=deadline),
-        lambda: crowd.run(POLITE, rate, seconds, "slow", connections, SPREAD, INTERVAL, frame_timeout=deadline),
+        lambda: crowd.run(
+            POLITE, rate, seconds, "slow", connections, SPREAD * deadline, INTERVAL, frame_timeout=deadline
+        ),
         (f"{POLITE} honest clients", f"beside {connections:,} slow ones"),
     )
     both.measure(pairs, console)

@@ -349,6 +349,13 @@ class Clients:
                     client.check_stuck(now)
         self.tell()
 
+    def close(self) -> None:
+        """Leave at once."""
+        for client, _ in self._clients.values():
+            client.sock.close()
+        self._clients.clear()
+        self._poller.close()
+
     def tell(self, **more: str) -> None:
         """Print the counts."""
         print(json.dumps({**self.counts, **more}), flush=True)
@@ -380,6 +387,8 @@ def main() -> int:
     except Found as found:
         clients.tell(found=str(found))
         return 1
+    finally:
+        clients.close()
     return 0
 
 
