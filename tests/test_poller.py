@@ -190,7 +190,7 @@ def test_a_descriptor_that_cannot_be_watched_is_an_oserror(poller: Any, pair: Pa
 
 
 def test_the_time_is_the_clocks_at_each_call(poller: Any, engine: ModuleType, pair: Pair) -> None:
-    a, _ = pair
+    a, b = pair
     assert poller.now == 0.0
     reading(poller, engine, a)
     poller.poll(0)
@@ -202,7 +202,7 @@ def test_the_time_is_the_clocks_at_each_call(poller: Any, engine: ModuleType, pa
 
 
 def test_an_exception_of_a_clock_or_signal_handler_loses_nothing(engine: ModuleType, pair: Pair) -> None:
-    a, _ = pair
+    a, b = pair
 
     class Stop(BaseException):
         pass

@@ -136,10 +136,7 @@ class Loop:
         self.patience = timeout
         deadline = deadline_in(timeout)
         try:
-            for client in list(self.clients):
-                client.stop()
-            while self.clients and (deadline is None or monotonic() < deadline):
-                self.turn()
+            self._see_off(deadline)
         finally:
             for client in list(self.clients):
                 client.cut_off()
@@ -191,6 +188,12 @@ class Loop:
                 hand(target, what)
             except BaseException as error:
                 target.failed(error)
+
+    def _see_off(self, deadline: float | None) -> None:
+        for client in list(self.clients):
+            client.stop()
+        while self.clients and (deadline is None or monotonic() < deadline):
+            self.turn()
 
     def _make_room(self, most: int) -> None:
         """Close those that hold most, until no more than `most` bytes are held."""

@@ -20,7 +20,7 @@ cdef class Poller:
     """Watches descriptors, and receives what comes on them.
 
     clock: gives the time, once a call; `now` is what it gave.
-    most: frames; more of them at once are something to look at.
+    most: so many frames of one descriptor are nothing to look at.
 
     Not for more than one thread at a time.
     """
@@ -57,7 +57,7 @@ cdef class Poller:
         self.watched[number] = watched
 
     def receive(self, number, FrameReader reader):
-        """If something can be received on it, and nothing else is to be told, have this reader read. None: only tell."""
+        """If something can be received on it, and no more is to be told, have this reader read. None: only tell."""
         cdef _Watched watched = self.watched[number]
         watched.reader = reader
 
@@ -78,14 +78,15 @@ cdef class Poller:
         return watched.active
 
     def poll(self, timeout):
-        """Wait for so many seconds at most, None for ever, 0 not at all. Gives, for each descriptor that is ready, its target and:
+        """Wait for so many seconds at most, None for ever. Gives, for each descriptor that is ready, its target and:
 
-            frames, 0       what was read, and nothing is left inside the reader
-            frames, 1       what was read, perhaps []; more than `most`, or there is something to look at: bytes held, or an error behind them
+            frames, 0       what was read, and there is nothing else to look at
+            frames, 1       what was read, perhaps []: more than `most`, or bytes are held behind them, or an error
             Exception, 1    what reading has raised
             None, event     it isn't read here: READ, WRITE or other bits
 
-        Those that are many come in several calls, of which only the first waits. An exception of a signal handler loses nothing.
+        Those that are many come in several calls, of which only the first waits. An exception of a signal
+        handler loses nothing.
         """
         cdef _Watched watched
         cdef FrameReader reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 
 from ._pure_batch import batch
@@ -99,8 +100,10 @@ class Core(Parser):
         bad = self._error is not None and type(self._error) is not ConnectionClosed
         return Stats(self._frames, self._bytes, int(bad))
 
-    def unread(self) -> bytes:
+    def unread(self, size: int | None = None) -> bytes:
         """The bytes held, which are forgotten: for an upgrade to another protocol.
+
+        size: only the first so many; ValueError if fewer are held.
 
         An error that hasn't been raised yet is withdrawn: these bytes were simply not frames. b"" after a clean
         end. Raises the error that the stream has ended in, ConcurrentUse.
@@ -113,6 +116,8 @@ class Core(Parser):
             self._called()
             if self._raised and type(self._error) is not ConnectionClosed:
                 self._fail()
+            if size is not None:
+                return self._unread_first(operator.index(size))
             rest = b"".join((*(self._trimmed() if self._have else ()), *self._pieces()))
             offset, queue, part = self._offset + len(rest), deque[bytes | bytearray](), list[bytes | bytearray]()
             if not self._raised:
@@ -126,6 +131,29 @@ class Core(Parser):
             return rest
         finally:
             self._idle = True
+
+    def _unread_first(self, size: int) -> bytes:
+        queue, at = self._queue, self._at
+        end = at + size
+        if self._have or not queue or not at <= end < len(queue[0]):
+            held = self._have + sum(map(len, queue)) - at
+            if not 0 <= size <= held:
+                raise ValueError(f"{size} bytes can't be taken of {held}")
+            rest = b"".join((*(self._trimmed() if self._have else ()), *self._pieces()))
+            queue, at, end = deque[bytes | bytearray]((rest,)), 0, size
+        data = bytes(queue[0][at:end])
+        offset = self._offset + size
+        if not self._raised:
+            self._error = None
+        if end == len(queue[0]):
+            queue, end = deque(), 0
+        self._queue = queue
+        self._at = end
+        self._offset = offset
+        self._part = []
+        self._have = self._seen = self._want = 0
+        self._open = None
+        return data
 
     # What the subclasses' methods are made of; all of it is called while the object is taken.
 

@@ -34,7 +34,7 @@ class Poller:
     """Watches descriptors, and receives what comes on them.
 
     clock: gives the time, once a call; `now` is what it gave.
-    most: frames; more of them at once are something to look at.
+    most: so many frames of one descriptor are nothing to look at.
 
     Not for more than one thread at a time.
     """
@@ -61,7 +61,7 @@ class Poller:
         self._watched[number] = watched
 
     def receive(self, number: int, reader: FrameReader | None) -> None:
-        """If something can be received on it, and nothing else is to be told, have this reader read. None: only tell."""
+        """If something can be received on it, and no more is to be told, have this reader read. None: only tell."""
         self._watched[number].reader = reader
 
     def forget(self, target: Any, number: int) -> None:
@@ -80,14 +80,15 @@ class Poller:
         return self._watched[number].active
 
     def poll(self, timeout: float | None) -> list[Event]:
-        """Wait for so many seconds at most, None for ever, 0 not at all. Gives, for each descriptor that is ready, its target and:
+        """Wait for so many seconds at most, None for ever. Gives, for each descriptor that is ready, its target and:
 
-            frames, 0       what was read, and nothing is left inside the reader
-            frames, 1       what was read, perhaps []; more than `most`, or there is something to look at: bytes held, or an error behind them
+            frames, 0       what was read, and there is nothing else to look at
+            frames, 1       what was read, perhaps []: more than `most`, or bytes are held behind them, or an error
             Exception, 1    what reading has raised
             None, event     it isn't read here: READ, WRITE or other bits
 
-        Those that are many come in several calls, of which only the first waits. An exception of a signal handler loses nothing.
+        Those that are many come in several calls, of which only the first waits. An exception of a signal
+        handler loses nothing.
         """
         if self._at == len(self._events):
             self._events, self._at = self._readiness.poll(timeout), 0

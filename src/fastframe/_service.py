@@ -137,6 +137,10 @@ class Service:
         self.loop.disown()
         self.close()
 
+    def _turn(self) -> None:
+        while not self._is_stopping:
+            self.loop.turn()
+
     def _accepted(self, sock: socket.socket) -> None:
         """A client has come."""
         loop, terms = self.loop, self._terms

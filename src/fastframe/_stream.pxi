@@ -432,18 +432,35 @@ cdef class _Stream(_Queue):
             return held
         return held + PyBytes_GET_SIZE(self.lead) + self.filled
 
-    def unread(self):
+    def unread(self, size=None):
         """The bytes held, which are forgotten: for an upgrade to another protocol.
+
+        size: only the first so many; ValueError if fewer are held.
 
         An error that hasn't been raised yet is withdrawn: these bytes were simply not frames. b"" after a clean
         end. Raises the error that the stream has ended in, ConcurrentUse.
         """
+        cdef Py_ssize_t count = 0
+        cdef bytes data
+        if size is not None:
+            count = operator_index(size)
         self.enter()
         try:
             self.withdraw()
-            data = self.raw()
-            self.drop()
-            self.offset += len(data)
+            if size is None:
+                data = self.raw()
+                self.drop()
+                self.offset += len(data)
+                return data
+            self.untarget()
+            if not 0 <= count <= self.stop - self.start:
+                raise ValueError(f"{count} bytes can't be taken of {self.stop - self.start}")
+            data = PyBytes_FromStringAndSize(<char *>self.base(), count)
+            self.start += count
+            self.offset += count
+            self.seen = 0
+            self.known = False
+            self.settle()
             return data
         finally:
             self.busy = False

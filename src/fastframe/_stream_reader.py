@@ -7,7 +7,7 @@ from asyncio import IncompleteReadError, LimitOverrunError, StreamReader
 from functools import lru_cache
 
 from ._engine import Decoder
-from .framing import Delimiter, FixedSize
+from .framing import Delimiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ __all__ = ["FrameStreamReader"]
 LIMIT = 65_536
 """The host's default: the most bytes of a line, without its end."""
 LINE = b"\n"
-
-sized = lru_cache(1024)(FixedSize)
 
 
 @lru_cache(64)
@@ -191,10 +189,7 @@ class FrameStreamReader(StreamReader):
 
     def _cut(self, size: int) -> bytes:
         """Take so many of the bytes held."""
-        if size == self._held:
-            data = self._decoder.unread()
-        else:
-            data = self._pop(sized(size)) or b""
+        data = self._decoder.unread(size)
         self._taken(size)
         return data
 

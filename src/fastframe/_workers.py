@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import socket
     from typing import NoReturn
 
+    from ._readiness import Readiness
     from ._service import Terms
 
 _PAUSE = 1.0
@@ -81,17 +82,7 @@ class Workers:
         ready = readiness()
         self._thread = get_ident()
         try:
-            ready.watch(self._waker.fileno(), READ, 0)
-            while not self._is_stopping:
-                now = monotonic()
-                for place in [place for place in self._vacant if place[0] <= now]:
-                    ready.watch(self._start(place[1]), READ, 0)
-                    self._vacant.remove(place)
-                wait = min((when for when, _ in self._vacant), default=None)
-                for number, _ in ready.poll(None if wait is None else max(wait - monotonic(), 0.0)):
-                    if number in self._workers:
-                        ready.watch(number, 0, READ)
-                        self._replace(self._workers.pop(number))
+            self._keep_going(ready)
         finally:
             ready.close()
             self._close_all()
@@ -123,6 +114,19 @@ class Workers:
             for number in (self._life, self._alive):
                 os.close(number)
             self._waker.close()
+
+    def _keep_going(self, ready: Readiness) -> None:
+        ready.watch(self._waker.fileno(), READ, 0)
+        while not self._is_stopping:
+            now = monotonic()
+            for place in [place for place in self._vacant if place[0] <= now]:
+                ready.watch(self._start(place[1]), READ, 0)
+                self._vacant.remove(place)
+            wait = min((when for when, _ in self._vacant), default=None)
+            for number, _ in ready.poll(None if wait is None else max(wait - monotonic(), 0.0)):
+                if number in self._workers:
+                    ready.watch(number, 0, READ)
+                    self._replace(self._workers.pop(number))
 
     def _start(self, sock: socket.socket) -> int:
         """Start one; its pipe."""
@@ -174,21 +178,24 @@ class Workers:
         """Tell all of them to close, and wait; kill those that take too long."""
         os.close(self._alive)
         self._alive = os.open(os.devnull, os.O_RDONLY)  # for `close`
-        deadline = None if self._timeout is None else monotonic() + self._timeout + _GRACE
         ready = readiness()
         try:
-            for number in self._workers:
-                ready.watch(number, READ, 0)
-            while self._workers and (deadline is None or monotonic() < deadline):
-                for number, _ in ready.poll(None if deadline is None else max(deadline - monotonic(), 0.0)):
-                    ready.watch(number, 0, READ)
-                    self._collect(self._workers.pop(number))
+            self._wait_for_all(ready)
         finally:
             ready.close()
             for worker in self._workers.values():
                 os.kill(worker.process, signal.SIGKILL)
                 self._collect(worker)
             self._workers.clear()
+
+    def _wait_for_all(self, ready: Readiness) -> None:
+        deadline = None if self._timeout is None else monotonic() + self._timeout + _GRACE
+        for number in self._workers:
+            ready.watch(number, READ, 0)
+        while self._workers and (deadline is None or monotonic() < deadline):
+            for number, _ in ready.poll(None if deadline is None else max(deadline - monotonic(), 0.0)):
+                ready.watch(number, 0, READ)
+                self._collect(self._workers.pop(number))
 
     def _collect(self, worker: Worker) -> None:
         said, how = worker.end()

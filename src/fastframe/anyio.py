@@ -224,14 +224,17 @@ class FrameStream(ObjectStream[bytes]):
                     return
                 if not self._half_closed:
                     await self._stream.send_eof()
-                look = FIRST_LOOK
-                while not _is_delivered(sock):
-                    # What the peer acknowledges isn't announced.
-                    with move_on_after(look) as scope:
-                        await self._stream.receive(RECEIVE_SIZE)
-                    look = min(2 * look, LAST_LOOK) if scope.cancelled_caught else FIRST_LOOK
+                await self._discard(sock)
             except (EndOfStream, BrokenResourceError, ClosedResourceError, NotImplementedError, OSError, ValueError):
                 pass  # all has arrived; or there is nobody to wait for; or TLS, which ends in its own way
+
+    async def _discard(self, sock: Any) -> None:
+        look = FIRST_LOOK
+        while not _is_delivered(sock):
+            # What the peer acknowledges isn't announced.
+            with move_on_after(look) as scope:
+                await self._stream.receive(RECEIVE_SIZE)
+            look = min(2 * look, LAST_LOOK) if scope.cancelled_caught else FIRST_LOOK
 
     async def _receive(self, take: Callable[[bytes], list[bytes] | FrameBatch]) -> list[bytes] | FrameBatch:
         """What `take` finds in bytes received, once it finds a frame. What only the end completes comes as a list."""
