@@ -138,11 +138,7 @@ class Loop:
         try:
             self._see_off(deadline)
         finally:
-            for client in list(self.clients):
-                client.cut_off()
-            while self._asked:
-                function, given = self._asked.popleft()
-                function(*given)
+            self._cut_off()
 
     def disown(self) -> None:
         """The clients are the parent's, in a child process after a fork."""
@@ -194,6 +190,13 @@ class Loop:
             client.stop()
         while self.clients and (deadline is None or monotonic() < deadline):
             self.turn()
+
+    def _cut_off(self) -> None:
+        for client in list(self.clients):
+            client.cut_off()
+        while self._asked:
+            function, given = self._asked.popleft()
+            function(*given)
 
     def _make_room(self, most: int) -> None:
         """Close those that hold most, until no more than `most` bytes are held."""

@@ -81,10 +81,7 @@ class Service:
         loop = self.loop
         loop.enter()
         try:
-            while not self._is_stopping:
-                loop.turn()
-            if self._is_foreign:
-                raise ConcurrentUse(FOREIGN)
+            self._turn()
         finally:
             try:
                 self._listener.close()

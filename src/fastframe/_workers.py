@@ -149,11 +149,7 @@ class Workers:
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the parent says what it means
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            for number in (*others, self._alive):
-                os.close(number)
-            for other in self._socks:
-                if other is not sock:
-                    other.close()
+            self._give_back(others, sock)
             service = Service(self._terms, sock)
             service.loop.poller.watch(Life(service, self._timeout), self._life, READ)
             service.run()
@@ -168,6 +164,14 @@ class Workers:
                 sys.stderr.flush()
             finally:
                 os._exit(status)
+
+    def _give_back(self, others: list[int], sock: socket.socket) -> None:
+        """Close what a worker has inherited and doesn't need: all but its own socket."""
+        for number in (*others, self._alive):
+            os.close(number)
+        for other in self._socks:
+            if other is not sock:
+                other.close()
 
     def _replace(self, worker: Worker) -> None:
         _, how = worker.end()

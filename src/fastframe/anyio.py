@@ -231,10 +231,13 @@ class FrameStream(ObjectStream[bytes]):
     async def _discard(self, sock: Any) -> None:
         look = FIRST_LOOK
         while not _is_delivered(sock):
-            # What the peer acknowledges isn't announced.
-            with move_on_after(look) as scope:
-                await self._stream.receive(RECEIVE_SIZE)
-            look = min(2 * look, LAST_LOOK) if scope.cancelled_caught else FIRST_LOOK
+            look = FIRST_LOOK if await self._discard_some(look) else min(2 * look, LAST_LOOK)
+
+    async def _discard_some(self, seconds: float) -> bool:
+        """Whether something has come, in so many seconds. What the peer acknowledges isn't announced."""
+        with move_on_after(seconds) as scope:
+            await self._stream.receive(RECEIVE_SIZE)
+        return not scope.cancelled_caught
 
     async def _receive(self, take: Callable[[bytes], list[bytes] | FrameBatch]) -> list[bytes] | FrameBatch:
         """What `take` finds in bytes received, once it finds a frame. What only the end completes comes as a list."""
