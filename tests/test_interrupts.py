@@ -43,7 +43,10 @@ def uncovered(code: CodeType) -> list[int]:
     return [
         line_of(code, step.offset)
         for index, step in enumerate(steps)
-        if step.opname == "JUMP_BACKWARD" and not covered[index] and any(covered[max(index - 2, 0) : index])
+        if step.opname == "JUMP_BACKWARD"
+        and not covered[index]
+        and any(covered[max(index - 2, 0) : index])
+        and is_covered(step.argval)  # else the try is inside the loop
     ]
 
 

@@ -48,7 +48,9 @@ def test_a_reply_may_be_a_frame_many_or_none() -> None:
         assert conn.recv() == b"1"
 
 
-def test_a_function_that_raises_closes_its_client_which_gets_the_replies_before(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_function_that_raises_closes_its_client_which_gets_the_replies_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def handler(frame: bytes) -> bytes:
         if frame == b"bad":
             raise RuntimeError("by its own fault")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import fastframe as ff
-from connections import descriptors, needs_proc, reset, rest, take
+from connections import reset, rest, take
 from servers import FRAMING, LONG, ByHand, Told, on_engine, received, serving, to
 
 __all__ = ["on_engine"]
@@ -164,7 +164,7 @@ def test_a_handler_may_do_anything_anywhere(where: str, act: str) -> None:
                     assert where == "closed"
 
     with serving(Handler()) as server:
-        with to(server) as first:
+        with to(server):
             assert came.acquire(timeout=LONG)
             others += told.conns
             sock = socket.create_connection(server.address)
