@@ -35,15 +35,18 @@ class Contender(NamedTuple):
 SOCKETS = "python/sockets.py"
 ASYNCIO = "python/asyncio_.py"
 FASTFRAME = "python/fastframe_.py"
+FASTFRAME_ASYNCIO = "python/fastframe_asyncio.py"
 ANYIO = "python/fastframe_anyio.py"
 OWN_ANYIO = ("fastframe._speedups", "anyio")
 
 
-def _fastframe(name: str, title: str, *works: str, needs: tuple[str, ...] = ()) -> tuple[Contender, Contender]:
+def _fastframe(
+    name: str, title: str, *works: str, needs: tuple[str, ...] = (), program: str = FASTFRAME
+) -> tuple[Contender, Contender]:
     """On both engines."""
     return (
-        Contender(name, f"fastframe {title}", FASTFRAME, works, ("fastframe._speedups", *needs)),
-        Contender(f"pure-{name}", f"fastframe, pure: {title}", FASTFRAME, works, ("fastframe", *needs)),
+        Contender(name, f"fastframe {title}", program, works, ("fastframe._speedups", *needs)),
+        Contender(f"pure-{name}", f"fastframe, pure: {title}", program, works, ("fastframe", *needs)),
     )
 
 
@@ -79,6 +82,12 @@ _OWN = (
     _fastframe("server", "Server, a handler of batches", "echo"),
     _fastframe("server-function", "Server, a function of a frame", "echo"),
     _fastframe("loop", "FrameReader and FrameWriter in an epoll loop", "echo"),
+    _fastframe("frame-protocol", "FrameProtocol on asyncio", "echo", program=FASTFRAME_ASYNCIO),
+    _fastframe(
+        "frame-protocol-uvloop", "FrameProtocol on uvloop", "echo", needs=("uvloop",), program=FASTFRAME_ASYNCIO
+    ),
+    _fastframe("start-server", "start_server on asyncio", "echo", program=FASTFRAME_ASYNCIO),
+    _fastframe("start-server-uvloop", "start_server on uvloop", "echo", needs=("uvloop",), program=FASTFRAME_ASYNCIO),
     _fastframe("trip", "Connection.send and recv", "trip"),
     _fastframe("trip-timeout", "Connection.send and recv, timeout of 5 s", "trip"),
     _fastframe("decoder", "Decoder.feed", "parse"),

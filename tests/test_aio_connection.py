@@ -286,13 +286,14 @@ def test_cancelled_in_the_tick_in_which_data_comes(run: Any, way: str) -> None:
 def test_storm_of_cancellations_loses_and_doubles_nothing(run: Any) -> None:
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
-    total = CANCELLATIONS
+
+    cancelled = 0
 
     async def giving(peer: socket.socket) -> None:
         number = 0
-        while number < total:
+        while cancelled < CANCELLATIONS:
             count = dice.randrange(1, 8)
-            data = wire(*(b"%d" % n + bytes(dice.choice((0, 0, 0, 900))) for n in range(number, number + count)))
+            data = wire(*(b"%d;" % n + bytes(dice.choice((0, 0, 0, 900))) for n in range(number, number + count)))
             number += count
             cut = dice.randrange(len(data))
             for part in (data[:cut], data[cut:]):
@@ -302,10 +303,10 @@ def test_storm_of_cancellations_loses_and_doubles_nothing(run: Any) -> None:
         peer.shutdown(socket.SHUT_WR)
 
     async def work() -> None:
+        nonlocal cancelled
         conn, peer = await connected(dice.choice(["tcp", "unix"] if hasattr(socket, "AF_UNIX") else ["tcp"]))
         source = asyncio.create_task(giving(peer))
         got: list[bytes] = []
-        cancelled = 0
 
         async def receive() -> None:
             # Nothing may come between the receive and this: what a task returns nobody takes may be lost by its user.
@@ -330,9 +331,8 @@ def test_storm_of_cancellations_loses_and_doubles_nothing(run: Any) -> None:
             except ff.ConnectionClosed:
                 break
         await source
-        assert [int(frame.rstrip(b"\0")) for frame in got] == list(range(len(got))), seed
-        assert len(got) >= total, seed
-        assert cancelled > total / 50, seed
+        assert [int(frame.rstrip(b"\0")[:-1]) for frame in got] == list(range(len(got))), seed
+        assert len(got) > CANCELLATIONS / 10, seed
         await conn.close()
         peer.close()
 
