@@ -73,12 +73,13 @@ def test_what_an_exception_leaves_of_a_turn_is_handled_in_the_next() -> None:
     assert answers == [FRAMING.encode(b"x")] * 4
 
 
-def test_a_waker_wakes_once_however_often_it_is_asked() -> None:
+def test_a_waker_is_not_blocked_however_often_it_is_asked() -> None:
     waker = Waker()
     try:
         for _ in range(100_000):
             waker.wake()
-        waker.ready(None, 1)
+        for _ in range(100):
+            waker.ready(None, 1)
         with pytest.raises(BlockingIOError):
             waker._ends[0].recv(1)
     finally:

@@ -433,9 +433,8 @@ class _Turn:
         try:
             await inbox._turn.acquire()
             try:
-                while inbox._full and self._for_room and not inbox.closing and not inbox.lost:
-                    inbox._room = inbox.loop.create_future()
-                    await inbox._room
+                if self._for_room:
+                    await self._wait_for_room()
                 if inbox.closing:
                     raise ConnectionClosed("the connection was closed")
                 inbox._check_sendable()
@@ -445,6 +444,12 @@ class _Turn:
         except BaseException:
             self._leave()
             raise
+
+    async def _wait_for_room(self) -> None:
+        inbox = self._inbox
+        while inbox._full and not inbox.closing and not inbox.lost:
+            inbox._room = inbox.loop.create_future()
+            await inbox._room
 
     async def __aexit__(self, *error: object) -> None:
         self._inbox._turn.release()

@@ -227,8 +227,7 @@ class Waker:
 
     def ready(self, what: object, event: int) -> None:
         try:
-            while self._ends[0].recv(4096):
-                pass
+            self._ends[0].recv(65536)  # if there is more, it is told again
         except OSError:
             pass  # nothing is left
 

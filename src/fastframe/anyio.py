@@ -244,17 +244,20 @@ class FrameStream(ObjectStream[bytes]):
         self._check_receiving()
         self._receiving = True
         try:
-            if self._received_end is not None or not self._decoder.needed:
-                # Taken behind the checkpoint, so that nothing is lost if that is cancelled.
-                await checkpoint()
-                frames = take(b"")
-            else:
-                frames = await self._receive_chunk(take)
-            while not frames:
-                frames = await self._receive_chunk(take)
-            return frames
+            return await self._receive_some(take)
         finally:
             self._receiving = False
+
+    async def _receive_some(self, take: Callable[[bytes], list[bytes] | FrameBatch]) -> list[bytes] | FrameBatch:
+        if self._received_end is not None or not self._decoder.needed:
+            # Taken behind the checkpoint, so that nothing is lost if that is cancelled.
+            await checkpoint()
+            frames = take(b"")
+        else:
+            frames = await self._receive_chunk(take)
+        while not frames:
+            frames = await self._receive_chunk(take)
+        return frames
 
     async def _receive_chunk(self, take: Callable[[bytes], list[bytes] | FrameBatch]) -> list[bytes] | FrameBatch:
         """What `take` finds in the next bytes, which may be nothing; or raise the end."""
