@@ -43,6 +43,10 @@ PAUSE = 0.03
 """for so many seconds, in the mean."""
 STUCK = 60.0
 """Seconds without any progress after which something is lost."""
+VERDICT = 0.2
+"""Seconds in which more may come of what is wrong,"""
+ENOUGH = 1 << 18
+"""and so many bytes."""
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -232,10 +236,21 @@ class Client:
 
     def _accuse(self, block: Block, data: bytes) -> None:
         """Tell what is wrong: these bytes came behind those of the block that were right."""
-        came = block.data[: self._at] + data
+        came = block.data[: self._at] + data + self._rest()
         differs = next(i for i in range(self._at, len(block.data)) if came[i : i + 1] != block.data[i : i + 1])
         start = differs // block.size * block.size
         raise Found(f"{judged(block.data[start : start + block.size], came[start:])}, {self._where()}")
+
+    def _rest(self) -> bytes:
+        """What comes in the next moment, for a verdict on whole frames."""
+        rest = b""
+        self.sock.settimeout(VERDICT)
+        try:
+            while self._tls is None and len(rest) < ENOUGH and (data := self.sock.recv(ENOUGH)):
+                rest += data
+        except OSError:
+            pass
+        return rest
 
     def _ended(self) -> None:
         """The server has ended its direction."""
