@@ -13,7 +13,7 @@ import pytest
 
 import fastframe as ff
 from connections import FRAMING, LONG, needs_unix, raw_pair
-from fastframe import _aio_connection, _aio_protocol
+from fastframe import _aio_connection, _aio_protocol, _aio_sending
 from fastframe.asyncio import Connection, open_connection, open_unix_connection
 from tlspairs import contexts
 
@@ -30,6 +30,7 @@ def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (_aio_connection, _aio_protocol):
         monkeypatch.setattr(module, "Decoder", engine.Decoder)
     monkeypatch.setattr(_aio_protocol, "FrameReader", engine.FrameReader)
+    monkeypatch.setattr(_aio_sending, "FrameWriter", engine.FrameWriter)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import ssl
 import sys
 import threading
 
+from ._aio_sending import Outlet
 from ._closing import delivers_rest
 from ._sockets import FIRST_LOOK, LAST_LOOK, UNIX
 from ._transport import lost
@@ -60,6 +61,8 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     """Of the frames sent."""
     error: BaseException | None = None
     """What the connection has ended in, unless that is its normal end."""
+    broken: OSError | None = None
+    """What a send past the transport has found."""
     is_tls = False
     ended = False
     """Whether the peer has ended its sending."""
@@ -71,6 +74,8 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     _deadline: float | None = None
     _timer: asyncio.TimerHandle | None = None
     _gone: asyncio.Future[None] | None = None
+    outlet: Outlet = Outlet()
+    """What sends past the transport, if anything does."""
 
     # --- What subclasses do
 
@@ -106,7 +111,8 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if self.closing:
-            return False
+            self.ended = True
+            return self.outlet.pending > 0  # `_look` closes it then
         if self.is_tls and not self._is_notified():
             self.error = ConnectionLost(errno.EPROTO, "TLS ended without a close_notify")
             return False
@@ -115,6 +121,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         return self.stream_ended() and not self.is_tls
 
     def connection_lost(self, exc: Exception | None) -> None:
+        exc = exc or self.broken
         if self.error is None and not self.closing:
             if exc is not None:
                 if not self.ended and not self.is_tls:
@@ -125,6 +132,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             elif self.is_tls and not self.ended:
                 self.error = ConnectionLost(errno.EPROTO, "TLS ended without a close_notify")
         self.lost = True
+        self.outlet.stop()
         if self._timer is not None:
             self._timer.cancel()
         self.over()
@@ -176,10 +184,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             self.stop_reading()
             self.transport.resume_reading()
             if self.transport.can_write_eof():
-                try:
-                    self.transport.write_eof()
-                except OSError:
-                    pass  # a reset, of which reading will tell
+                self.outlet.after(self._end_sending)
         self._look(FIRST_LOOK)
 
     def abort(self) -> None:
@@ -188,6 +193,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             self.closing = True
             return
         self.closing = True
+        self.outlet.stop()
         self._reset()
         self.transport.abort()
 
@@ -217,13 +223,22 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         sock = None if self.lost else self.transport.get_extra_info("socket")
         return -1 if sock is None else int(sock.fileno())
 
+    def _end_sending(self) -> None:
+        if self.lost or self.transport.is_closing():
+            return
+        try:
+            self.transport.write_eof()
+        except OSError:
+            pass  # a reset, of which reading will tell
+
     def _look(self, pause: float) -> None:
         """See how far the close is, now and later."""
         transport = self.transport
         if self.lost:
             return
-        sent = not transport.get_write_buffer_size()
-        if not transport.is_closing() and (self.ended or (sent and self._has_arrived())):
+        held = self.outlet.pending
+        sent = not held and not transport.get_write_buffer_size()
+        if not transport.is_closing() and not held and (self.ended or (sent and self._has_arrived())):
             transport.close()
         left = None if self._deadline is None else self._deadline - self.loop.time()
         if left is not None and left <= 0:

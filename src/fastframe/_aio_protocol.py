@@ -8,6 +8,7 @@ import os
 from asyncio.selector_events import BaseSelectorEventLoop
 
 from ._aio_link import CLOSE_TIMEOUT, Link
+from ._aio_sending import Direct, Encoding, Outlet, Refusing
 from ._deadline import seconds
 from ._engine import Decoder, FrameReader
 from .errors import ConnectionClosed, ConnectionLost, FrameError, InvalidFrame, TruncatedFrame
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from typing_extensions import Buffer
+
+_NOBODY, _CLOSED = Outlet(), Refusing("the connection is closed")
 
 ASKED, NO_ROOM = 1, 2
 """Reasons to pause reading: the user's own, and a peer that doesn't read."""
@@ -93,11 +96,11 @@ class FrameProtocol(asyncio.BufferedProtocol):
         FrameTooLarge, ValueError or TypeError for a payload that can't be sent. ValueError before the connection is
         made, and after `close` or `abort`. After the peer's end it is dropped: connection_lost tells.
         """
-        self._link.put(self._link.send_framing.encode(payload))
+        self._link.out.write(payload)
 
     def write_many(self, payloads: Iterable[Buffer]) -> None:
         """Send a frame for each payload at once; none if one of them can't be sent. As `write` else."""
-        self._link.put(self._link.send_framing.encode_many(payloads))
+        self._link.out.write_many(payloads)
 
     def pause_reading(self) -> None:
         """Receive nothing until `resume_reading`; the peer is held back."""
@@ -135,7 +138,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     @send_framing.setter
     def send_framing(self, framing: Framing) -> None:
-        self._link.send_framing = checked(framing)
+        self._link.send_framing = self._link.outlet.framing = checked(framing)
 
 
 def checked(framing: Framing) -> Framing:
@@ -152,7 +155,9 @@ class _Link(Link):
         self._protocol = protocol
         self._framing = checked(framing)
         self.send_framing = checked(send_framing)
-        self.put = self._refuse
+        self.outlet = Outlet()
+        self.out: Outlet = Refusing("not connected yet")
+        """What takes what the user writes: the outlet, as long as it may."""
         self._stream: Any = None
         self._number = -1
         self._reparse = False
@@ -166,7 +171,6 @@ class _Link(Link):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.put = transport.write
         self.pause_writing = self._protocol.pause_writing  # type: ignore[method-assign]
         self.resume_writing = self._protocol.resume_writing  # type: ignore[method-assign]
         self._frames_received = self._protocol.frames_received
@@ -174,11 +178,14 @@ class _Link(Link):
             self._number = self.fileno()
             self._stream = FrameReader(self._number, self._framing)
             self._read = self._stream.read
+            self.outlet = Direct(self.loop, self._number, self.send_framing, self._protocol, self._break)
             transport.pause_reading()
             self.start_reading()
         else:
             self._stream = Decoder(self._framing)
             self._feed = self._stream.feed
+            self.outlet = Encoding(transport, self.send_framing)
+        self.out = self.outlet
 
     # --- Frames
 
@@ -254,7 +261,7 @@ class _Link(Link):
             self._deliver(frames)
 
     def over(self) -> None:
-        self.put = self._refuse if self.closing and self.error is None else _drop
+        self.out = _CLOSED if self.closing and self.error is None else _NOBODY
         self._protocol.connection_lost(self.error)
 
     @property
@@ -301,25 +308,22 @@ class _Link(Link):
     def close(self, timeout: float | None) -> None:
         if self._stream is None:
             raise ValueError("not connected yet")
-        self.put = self._refuse
+        self.out = _CLOSED
         super().close(timeout)
 
     def abort(self) -> None:
         if self._stream is None:
             raise ValueError("not connected yet")
-        self.put = self._refuse
+        self.out = _CLOSED
         super().abort()
-
-    def _refuse(self, data: bytes) -> None:
-        raise ValueError("the connection is closed" if self.closing else "not connected yet")
 
     def _stop(self, error: BaseException) -> None:
         """The stream has ended, in whatever way."""
         if isinstance(error, ConnectionClosed):
             self.stop_reading()
             self.ended = True
-            if not self._keeps_open():
-                self.transport.close()
+            if not self._keeps_open() and not self.closing:
+                self.outlet.after(self.transport.close)
         elif isinstance(error, OSError) and not isinstance(error, FrameError):
             if error.errno not in (errno.ENOBUFS, errno.ENOMEM):
                 self._stop(ConnectionLost(error.errno, error.strerror))
@@ -332,7 +336,7 @@ class _Link(Link):
 
     def _end(self, error: FrameError) -> None:
         """Close, because of what the peer has done."""
-        self.put = _drop
+        self.out = _NOBODY
         if isinstance(error, InvalidFrame):
             Link.close(self, CLOSE_TIMEOUT)
         elif isinstance(error, ConnectionLost):
@@ -340,7 +344,13 @@ class _Link(Link):
             self.transport.abort()
         else:
             self.stop_reading()
-            self.transport.close()
+            self.outlet.after(self.transport.close)
+
+    def _break(self, error: OSError) -> None:
+        """Nothing can be sent any more. What came is received before connection_lost tells."""
+        self.out = _NOBODY
+        self.broken = error
+        self.transport.abort()
 
     def _keeps_open(self) -> bool:
         """Tell the user of the stream's end; whether the connection stays open."""
@@ -352,7 +362,7 @@ class _Link(Link):
             self._blame(error)
             return False
         if not keeps_open and not self.closing:
-            self.put = _drop
+            self.out = _NOBODY
         return keeps_open
 
     def _blame(self, error: BaseException) -> None:
@@ -366,9 +376,5 @@ class _Link(Link):
                 "protocol": self._protocol,
             }
         )
-        self.put = _drop
+        self.out = _NOBODY
         Link.abort(self)
-
-
-def _drop(data: bytes) -> None:
-    """Nobody is there to take it any more."""
