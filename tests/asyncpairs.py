@@ -14,7 +14,7 @@ import pytest
 import fastframe as ff
 from connections import FRAMING, LONG, needs_unix, raw_pair
 from fastframe import _aio_connection, _aio_protocol, _aio_sending
-from fastframe.asyncio import Connection, open_connection, open_unix_connection
+from fastframe.asyncio import Connection, FrameProtocol, open_connection, open_unix_connection
 from tlspairs import contexts
 
 LOOPS = ("asyncio", "fed", "uvloop")
@@ -115,6 +115,51 @@ async def waiting(call: Awaitable[Any]) -> "asyncio.Task[Any]":
     await turns()
     assert not task.done()
     return task
+
+
+class Keeper(FrameProtocol):
+    """Keeps what it is told; `do` is called with each batch."""
+
+    def __init__(self, do: Callable[["Keeper", list[bytes]], Any] | None = None, framing: ff.Framing = FRAMING) -> None:
+        super().__init__(framing)
+        self.frames: list[bytes] = []
+        self.calls = 0
+        self.ends = 0
+        self.over: list[BaseException | None] = []
+        self.stays = False
+        self._do = do
+
+    def frames_received(self, frames: list[bytes]) -> None:
+        assert frames
+        assert not self.over
+        self.calls += 1
+        self.frames += frames
+        if self._do is not None:
+            self._do(self, frames)
+
+    def eof_received(self) -> bool:
+        self.ends += 1
+        return self.stays
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.over.append(exc)
+
+
+async def attached(protocol: Keeper, kind: str = "tcp") -> tuple[Keeper, socket.socket]:
+    """The protocol, connected, and the raw nonblocking socket at its other end."""
+    ours, peer = raw_pair(kind)
+    ours.setblocking(False)
+    peer.setblocking(False)
+    loop = asyncio.get_running_loop()
+    if kind == "unix":
+        await loop.create_unix_connection(lambda: protocol, sock=ours)
+    else:
+        await loop.create_connection(lambda: protocol, sock=ours)
+    return protocol, peer
+
+
+def echo(protocol: Keeper, frames: list[bytes]) -> None:
+    protocol.write_many(frames)
 
 
 class Served:
