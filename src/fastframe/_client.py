@@ -6,8 +6,11 @@ changes what is waited for on its descriptor is done in the server's thread.
 
 from __future__ import annotations
 
+from threading import get_ident
+from time import sleep
+
 from ._channel import GONE
-from .errors import ConnectionClosed, ConnectionLost, QueueFull
+from .errors import ConcurrentUse, ConnectionClosed, ConnectionLost, QueueFull
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,15 +67,7 @@ class Client:
         which ends this client; ConnectionClosed, ConnectionLost. A handler needn't catch the last three for the client that it was
         called for. OSError: the system has no memory for it now.
         """
-        with self._lock:
-            if self._refusal is not None:
-                raise self._refusal._again()
-            try:
-                done = self._writer.write(payload)
-            except (QueueFull, OSError) as error:
-                self._cannot_send(error)
-                raise
-        if not done:
+        if not self._write(self._writer.write, payload):
             self._loop.call(self._unsent)
 
     def send_many(self, payloads: Iterable[Buffer]) -> None:
@@ -80,15 +75,7 @@ class Client:
         if type(payloads) is not list:
             # They may take their time, during which the lock is the others'; and may all be made in the same memory.
             payloads = [one if type(one) is bytes else memoryview(one).tobytes() for one in payloads]
-        with self._lock:
-            if self._refusal is not None:
-                raise self._refusal._again()
-            try:
-                done = self._writer.write_many(payloads)
-            except (QueueFull, OSError) as error:
-                self._cannot_send(error)
-                raise
-        if not done:
+        if not self._write(self._writer.write_many, payloads):
             self._loop.call(self._unsent)
 
     def close(self) -> None:
@@ -168,6 +155,38 @@ class Client:
         return f"<Client {state}, {self.framing!r}>"
 
     # --- Helpers
+
+    def _write(self, write: Callable[[Any], bool], given: Any) -> bool:
+        """Call a method of the writer, and see to what it raises."""
+        if self._refusal is not None:
+            raise self._refusal._again()
+        is_inside = get_ident() == self._loop.thread
+        try:
+            if is_inside:
+                # A lock would take as long as some frames: who meets another thread here is told so by the writer.
+                try:
+                    return write(given)
+                except ConcurrentUse:
+                    pass
+            return self._write_in_turn(write, given, is_inside)
+        except (QueueFull, OSError) as error:
+            self._cannot_send(error)
+            raise
+
+    def _write_in_turn(self, write: Callable[[Any], bool], given: Any, is_inside: bool) -> bool:
+        """Do that where another thread may be inside, or is. ConcurrentUse if it is this one, by a signal handler."""
+        if self._lock._is_owned():
+            raise ConcurrentUse
+        with self._lock:
+            while True:
+                if self._refusal is not None:
+                    raise self._refusal._again()
+                try:
+                    return write(given)
+                except ConcurrentUse:
+                    if is_inside:
+                        raise
+                sleep(0)  # the loop's thread is inside, which doesn't stay there
 
     def _refuse(self) -> None:
         """Let nothing more be sent."""

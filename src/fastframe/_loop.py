@@ -62,7 +62,8 @@ class Loop:
         self._events: Iterator[tuple[Any, Any, int]] = iter(())
         self._again: deque[Session] = deque()
         self._asked: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._thread: int | None = None
+        self.thread: int | None = None
+        """The one that it runs in."""
         self._waker = Waker()
         self.poller.watch(self._waker, self._waker.fileno(), READ)
 
@@ -70,11 +71,11 @@ class Loop:
 
     def enter(self) -> None:
         """This thread is the loop's from now on."""
-        self._thread = get_ident()
+        self.thread = get_ident()
 
     def leave(self) -> None:
         """No thread is."""
-        self._thread = None
+        self.thread = None
 
     def turn(self) -> None:
         """Wait until something is to be done, and do it."""
@@ -158,11 +159,11 @@ class Loop:
     @property
     def is_inside(self) -> bool:
         """Whether the calling thread is the loop's."""
-        return get_ident() == self._thread
+        return get_ident() == self.thread
 
     def call(self, function: Callable[..., object], *given: object) -> None:
         """Have it called in the loop's thread; at once, if this is it."""
-        if get_ident() == self._thread:
+        if get_ident() == self.thread:
             function(*given)
         else:
             self._asked.append((function, given))

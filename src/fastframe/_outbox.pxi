@@ -42,9 +42,13 @@ cdef class _Outbox:
         if handle.channel is not None:
             return self.transmit_to(handle.channel, parts, count)
         while count[0]:
-            with nogil:
-                got = ff_write(handle.fd, handle.is_socket, handle.blocking, parts[0], count[0])
+            if handle.is_socket and count[0] == 1 and ff_part_size(parts[0]) < SWIFT:
+                got = ff_write(handle.fd, handle.is_socket, handle.blocking, parts[0], 1)
                 error = ff_last_error() if got < 0 else 0
+            else:
+                with nogil:
+                    got = ff_write(handle.fd, handle.is_socket, handle.blocking, parts[0], count[0])
+                    error = ff_last_error() if got < 0 else 0
             if got >= 0:
                 sent += got
                 parts[0] = ff_parts_skip(parts[0], count, got)

@@ -1,5 +1,10 @@
 # The recv loop.
 
+cdef enum:
+    # Fewer bytes than these, a socket takes or gives in less time than it takes to let other threads run, and to come back.
+    SWIFT = 16384
+
+
 cdef class _Handle:
     """A descriptor that belongs to somebody else, and how it is read and written without waiting."""
 
@@ -106,6 +111,7 @@ cdef class FrameReader(_Stream):
     cdef _Handle handle
     cdef Py_ssize_t buffer_size
     cdef bint at_eof  # the last receive found the end
+    cdef bint trickles  # little came the last time
     cdef bint modest  # a large frame has just ended: take little, another one may follow
     cdef public bint _waits  # the system call itself may wait, where the socket does
 
@@ -354,9 +360,14 @@ cdef class FrameReader(_Stream):
         if handle.channel is not None:
             return self.receive_from(handle.channel, data, size)
         while True:
-            with nogil:
+            if self.trickles and handle.is_socket and not may_wait:
                 got = ff_read(handle.fd, handle.is_socket, handle.blocking, may_wait, data, size)
                 error = ff_last_error() if got < 0 else 0
+            else:
+                with nogil:
+                    got = ff_read(handle.fd, handle.is_socket, handle.blocking, may_wait, data, size)
+                    error = ff_last_error() if got < 0 else 0
+            self.trickles = 0 < got < SWIFT
             if got > size:
                 raise SystemError(f"the system received {got} bytes into a buffer of {size}")
             if got >= 0:
