@@ -10,10 +10,12 @@ __all__ = ["BARS", "PYTHON", "Bar", "Judgement", "judge"]
 
 PYTHON = "CPython 3.13"  # the bars hold for it, and over TCP on the loopback
 SIZES = (16, 64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20)
+ECHOES = ((64, 1, 1), (64, 64, 1), (64, 64, 16), (64, 1024, 1), (64, 1024, 16), (1 << 10, 64, 16))
+"""Bytes, connections, and frames in flight on each."""
 
 
 class Bar(NamedTuple):
-    """`limits` are for the payloads of SIZES; `against` is the contender whose CPU time is the unit."""
+    """`limits` are for the payloads of SIZES, or for ECHOES; `against` is the contender whose CPU time is the unit."""
 
     title: str
     work: str
@@ -21,6 +23,13 @@ class Bar(NamedTuple):
     limits: tuple[float, ...]
     batch: int = 0
     against: str = REFERENCE
+
+    @property
+    def cases(self) -> list[Case]:
+        """What the limits are for."""
+        if self.work == "echo":
+            return [Case("echo", "tcp", size, 0, connections, in_flight) for size, connections, in_flight in ECHOES]
+        return [Case(self.work, "tcp", size, self.batch) for size in SIZES]
 
 
 BARS = (
@@ -32,14 +41,19 @@ BARS = (
     Bar("send_many, 1000 frames a call", "send", "connection", (2.3, 1.6, 1.2, 1.2, 1.1, 1.1, 1.1), batch=1000),
     Bar("send, one by one", "send", "connection", (1.4, 1.4, 1.4, 1.3, 1.2, 1.1, 1.1), batch=1),
     Bar("send and recv, a round trip", "trip", "trip", (1.15,) * len(SIZES), against="by_hand"),
+    Bar("Server, a handler of batches", "echo", "server", (1.25, 1.2, 1.3, 1.35, 1.45, 1.4)),
+    Bar("Server, a function of a frame", "echo", "server-function", (1.3, 1.3, 1.6, 1.4, 1.7, 1.6)),
+    Bar("FrameProtocol on uvloop", "echo", "frame-protocol-uvloop", (1.4, 1.3, 1.35, 1.4, 1.5, 1.5)),
+    Bar("FrameProtocol on asyncio", "echo", "frame-protocol", (1.4, 1.4, 1.6, 1.8, 1.8, 1.7)),
+    Bar("start_server on uvloop", "echo", "start-server-uvloop", (1.8, 1.6, 1.5, 1.7, 1.6, 1.7)),
 )
 
 
 class Judgement(NamedTuple):
-    """One bar at one size; `ratio` is what was measured, `against` the title of the row whose time is the unit."""
+    """One bar in one case; `ratio` is what was measured, `against` the title of the row whose time is the unit."""
 
     bar: Bar
-    size: int
+    case: Case
     limit: float
     ratio: Ratio
     against: str
@@ -54,9 +68,8 @@ def judge(results: Results) -> list[Judgement]:
     """Every bar that was measured, at every size that was. Empty on another Python than the bars are for."""
     found = []
     for bar in BARS if PYTHON in results.versions.get("python", "") else ():
-        for size, limit in zip(SIZES, bar.limits, strict=True):
-            case = Case(bar.work, "tcp", size, bar.batch)
+        for case, limit in zip(bar.cases, bar.limits, strict=True):
             row, other = results.find(case, bar.contender), results.find(case, bar.against)
             if row and other and (ratio := compare(row, other)):
-                found.append(Judgement(bar, size, limit, ratio, other.title))
+                found.append(Judgement(bar, case, limit, ratio, other.title))
     return found

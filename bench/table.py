@@ -114,6 +114,10 @@ def notes(console: Console, rows: list[Row]) -> None:
     console.print()
 
 
+def place(case: Case) -> str:
+    return f"{column(case)} at {size_text(case.size)}" if case.work == "echo" else size_text(case.size)
+
+
 def listing(console: Console, title: str, lines: Iterable[str]) -> None:
     """The lines under their title; "none" where there is no line."""
     console.print(f"[bold]{escape(title)}[/]")
@@ -147,7 +151,7 @@ def bars(console: Console, results: Results) -> None:
         return
     judged = judge(results)
     missed = [
-        f"{one.bar.title}, {size_text(one.size)}: {one.ratio.median:.2f} times {one.against} ({spread(one.ratio)}), "
+        f"{one.bar.title}, {place(one.case)}: {one.ratio.median:.2f} times {one.against} ({spread(one.ratio)}), "
         f"the bar is {one.limit}"
         for one in judged
         if not one.met
