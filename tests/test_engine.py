@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ print(*sorted(set(sys.modules) - before))
 
 # --- One face --------------------------------------------------------------------------------------------------------
 
-CLASSES = ["Decoder", "FrameBatch", "FrameReader", "FrameWriter"]
+CLASSES = ["Decoder", "FrameBatch", "FrameReader", "FrameWriter", "Poller"]
 
 
 def public(cls: Any) -> dict[str, Any]:
@@ -196,3 +197,26 @@ def test_engine_reloads_or_refuses_cleanly() -> None:
     finally:
         Framing._decoder = before
     assert ff.Netstring().decode(b"1:a,") == [b"a"]
+
+
+# --- What is imported late -------------------------------------------------------------------------------------------
+
+
+def test_faces_cost_nothing_until_they_are_used() -> None:
+    script = """
+        import sys
+        import fastframe
+
+        late = {"asyncio", "anyio", "logging", "ssl", "dataclasses", "fastframe.server", "fastframe.asyncio"}
+        assert not late & set(sys.modules), late & set(sys.modules)
+        assert {"Server", "serve", "Limits", "asyncio", "anyio"} <= set(dir(fastframe))
+        assert fastframe.Server is fastframe.server.Server
+        assert fastframe.asyncio.open_connection and "asyncio" in sys.modules
+        try:
+            fastframe.nothing
+        except AttributeError as error:
+            assert str(error) == "module 'fastframe' has no attribute 'nothing'"
+        else:
+            raise AssertionError
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
