@@ -32,18 +32,23 @@ cdef class Poller:
     cdef Py_ssize_t at  # the next event to look at
     cdef Py_ssize_t most
     cdef list ready
-    cdef readonly double now
+    cdef double time
 
     def __init__(self, clock, most):
         if self.readiness is not None:
             raise TypeError("Poller.__init__() has been called already")
         self.most = operator_index(most)
-        self.now = clock()
+        self.time = clock()
         self.clock = clock
         self.watched = {}
         self.events = []
         self.ready = []
         self.readiness = readiness()
+
+    @property
+    def now(self):
+        """The time, as of the last call of `poll`."""
+        return self.time
 
     def watch(self, target, number, wants):
         """Wait for READ, WRITE, or both on this descriptor; 0: for nothing. OSError if the system can't."""
@@ -96,7 +101,7 @@ cdef class Poller:
         if self.at == len(self.events):
             self.events = self.readiness.poll(timeout)
             self.at = 0
-        self.now = self.clock()
+        self.time = self.clock()
         while self.at < len(self.events) and len(self.ready) < AT_ONCE:
             told = self.events[self.at]
             self.at += 1
@@ -108,7 +113,7 @@ cdef class Poller:
             if reader is None or event != COMES:
                 self.ready.append((watched.target, None, event))
                 continue
-            watched.active = self.now
+            watched.active = self.time
             try:
                 frames = reader.take()
             except Exception as error:

@@ -39,7 +39,7 @@ class Poller:
     Not for more than one thread at a time.
     """
 
-    __slots__ = ("_at", "_clock", "_events", "_most", "_readiness", "_ready", "_watched", "now")
+    __slots__ = ("_at", "_clock", "_events", "_most", "_readiness", "_ready", "_time", "_watched")
 
     def __init__(self, clock: Callable[[], float], most: int) -> None:
         self._clock, self._most = clock, operator.index(most)
@@ -48,7 +48,12 @@ class Poller:
         self._events: list[tuple[int, int]] = []
         self._at = 0  # the next event to look at
         self._ready: list[Event] = []
-        self.now = clock()
+        self._time = clock()
+
+    @property
+    def now(self) -> float:
+        """The time, as of the last call of `poll`."""
+        return self._time
 
     def watch(self, target: Any, number: int, wants: int) -> None:
         """Wait for READ, WRITE, or both on this descriptor; 0: for nothing. OSError if the system can't."""
@@ -92,7 +97,7 @@ class Poller:
         """
         if self._at == len(self._events):
             self._events, self._at = self._readiness.poll(timeout), 0
-        self.now = self._clock()
+        self._time = self._clock()
         while self._at < len(self._events) and len(self._ready) < AT_ONCE:
             number, event = self._events[self._at]
             self._at += 1
@@ -102,7 +107,7 @@ class Poller:
             if watched.reader is None or event != READ:
                 self._ready.append((watched.target, None, event))
                 continue
-            watched.active = self.now
+            watched.active = self._time
             self._ready.append(self._read(watched.target, watched.reader))
         ready, self._ready = self._ready, []
         return ready
