@@ -4,6 +4,7 @@ import asyncio
 import gc
 import importlib
 import socket
+import tempfile
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import ModuleType
@@ -172,13 +173,13 @@ class Served:
         self, kind: str, start: Callable[..., Awaitable[Any]], start_unix: Callable[..., Awaitable[Any]]
     ) -> None:
         self.kind, self._start, self._start_unix = kind, start, start_unix
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._tls = contexts() if kind == "tls" else None
 
     async def __aenter__(self) -> Self:
         if self.kind == "unix":
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind("")  # a name of the kernel's choice
-            self.server = await self._start_unix(sock=listener)
+            self._folder = tempfile.TemporaryDirectory()
+            self.server = await self._start_unix(path=f"{self._folder.name}/socket")
         else:
             self.server = await self._start(host="127.0.0.1", port=0, ssl=self._tls and self._tls[1])
         self.address = self.server.sockets[0].getsockname()
@@ -186,13 +187,12 @@ class Served:
 
     async def client(self, framing: ff.Framing = FRAMING, **how: Any) -> Connection:
         if self.kind == "unix":
-            sock = socket.socket(socket.AF_UNIX)
-            sock.setblocking(False)
-            sock.connect(self.address)
-            return await open_unix_connection(sock=sock, framing=framing, **how)
+            return await open_unix_connection(self.address, framing=framing, **how)
         if self._tls:
             how |= {"ssl": self._tls[0], "server_hostname": "localhost"}
         return await open_connection(*self.address[:2], framing=framing, **how)
 
     async def __aexit__(self, *error: object) -> None:
         self.server.close()
+        if self._folder is not None:
+            self._folder.cleanup()

@@ -6,6 +6,7 @@ import gc
 import os
 import pickle
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -133,6 +134,9 @@ def test_good_frames_come_before_a_bad_one(run: Any) -> None:
 
 @both_kinds
 def test_good_frames_come_before_a_reset(run: Any, kind: str) -> None:
+    if kind == "unix" and sys.platform != "linux":
+        pytest.skip("unix sockets are reset on Linux")
+
     async def work() -> None:
         conn, peer = await connected(kind)
         await give(peer, wire(b"1", b"2") + b"\0\0\0\5he")
@@ -162,11 +166,10 @@ def test_what_came_is_received_behind_a_send_that_found_the_peer_gone(run: Any) 
         peer.close()
         with pytest.raises(ff.ConnectionLost) as caught:
             while True:
-                await conn.send(b"x" * 100_000)
-                await turns()
+                await conn.send(b"x" * 100)  # which never waits
         assert caught.value.errno == errno.EPIPE
         assert await conn.recv_many() == [b"last", b"words"]
-        with pytest.raises(ff.ConnectionLost):
+        with pytest.raises(ff.ConnectionClosed):  # the directions fail separately
             await conn.recv()
         await conn.close()
 

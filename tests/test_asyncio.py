@@ -78,6 +78,29 @@ def test_all_answers_come_to_a_client_that_has_half_closed(run: Any, kind: str) 
     run(work())
 
 
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="no eager tasks before Python 3.12")
+@pytest.mark.parametrize("kind", KINDS)
+def test_eager_tasks(run: Any, loop_kind: str, kind: str) -> None:
+    if loop_kind == "uvloop":
+        pytest.skip("not every uvloop can do that")
+
+    async def greet(conn: Connection) -> None:
+        await conn.send(b"hello")
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        for handler, expected in ((greet, b"hello"), (echo, b"x")):
+            async with Served(kind, *serving(handler)) as served:
+                conn = await served.client()
+                sending = asyncio.create_task(conn.send(b"x"))
+                assert await conn.recv() == expected
+                await sending
+                await conn.close()
+        await until(lambda: not ff_asyncio._tasks)
+
+    run(work())
+
+
 def test_two_framings(run: Any) -> None:
     async def work() -> None:
         async with Served("tcp", *serving(echo, framing=ff.Netstring(), send_framing=FRAMING)) as served:

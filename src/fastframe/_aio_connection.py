@@ -120,7 +120,7 @@ class Connection:
         """
         inbox = self._inbox
         data = inbox.send_framing.encode(payload)
-        if inbox.free:
+        if inbox.free and not inbox.transport.is_closing():
             inbox.put(data, 1)
         else:
             await inbox.put_later(data, 1)
@@ -136,7 +136,7 @@ class Connection:
         parts: Iterable[Any] = (payloads,) if at_once else _parts(payloads)
         for part in parts:
             data = inbox.send_framing.encode_many(part)
-            if inbox.free:
+            if inbox.free and not inbox.transport.is_closing():
                 inbox.put(data, len(part))
             else:
                 await inbox.put_later(data, len(part))
@@ -435,6 +435,8 @@ class _Turn:
             try:
                 if self._for_room:
                     await self._wait_for_room()
+                if inbox.transport.is_closing() and not inbox.closing:
+                    await inbox.gone()  # the transport takes nothing any more, and will tell why
                 if inbox.closing:
                     raise ConnectionClosed("the connection was closed")
                 inbox._check_sendable()

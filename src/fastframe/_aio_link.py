@@ -71,6 +71,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     lost = False
     """Whether the transport is done with it."""
     _held = 0
+    _is_at_end = False
     _deadline: float | None = None
     _timer: asyncio.TimerHandle | None = None
     _gone: asyncio.Future[None] | None = None
@@ -127,6 +128,8 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
                 if not self.ended and not self.is_tls:
                     self._held = 0
                     self.rest_received()
+                    # Behind any other error the system's next answer is an end too, whatever the peer has sent.
+                    self.ended = self._is_at_end and getattr(exc, "errno", None) == errno.EPIPE
                 if self.error is None:
                     self.error = lost_error(exc)
             elif self.is_tls and not self.ended:
@@ -215,6 +218,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             except OSError:
                 return
             if not data:
+                self._is_at_end = True
                 return
             yield data
 
