@@ -179,7 +179,10 @@ class Listener:
         self._pause()
         self._loop.vacant = None
         self._loop.alarms.forget(self)
-        self._sock.close()
+        try:
+            self._sock.close()
+        except OSError:
+            pass  # somebody else has
 
     def _is_full(self) -> bool:
         most = self._loop.limits.max_connections

@@ -103,8 +103,9 @@ class Service:
 
     def close(self) -> None:
         """Give all descriptors back. Not while it runs."""
-        self._listener.close()
+        # The poller first: in a child process it watches for the parent, too, and mustn't be told to forget anything.
         self.loop.close()
+        self._listener.close()
 
     @property
     def stats(self) -> ServerStats:
@@ -137,6 +138,8 @@ class Service:
     def _turn(self) -> None:
         while not self._is_stopping:
             self.loop.turn()
+        if self._is_foreign:
+            raise ConcurrentUse(FOREIGN)
 
     def _accepted(self, sock: socket.socket) -> None:
         """A client has come."""
