@@ -1,15 +1,21 @@
 """Servers for several test files: on both engines, in a thread of their own or turned by hand with a clock of the test's."""
 
+import os
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
 import pytest
 
 import fastframe as ff
+from conftest import MODULES
 from fastframe import _loop, _session
 from fastframe._listener import bound
 from fastframe._service import Service, Terms
@@ -143,6 +149,13 @@ class ByHand:
         self.until(lambda: len(self.loop.clients) > before)
         return sock
 
+    def comer(self) -> socket.socket:
+        """A client's socket, which nobody has accepted yet."""
+        sock = socket.create_connection(self.address)
+        sock.settimeout(LONG)
+        self._peers.append(sock)
+        return sock
+
     def pass_time(self, seconds: float) -> None:
         """So many seconds later."""
         self.clock.now += seconds
@@ -155,3 +168,22 @@ def received(sock: socket.socket, size: int) -> bytes:
     while len(data) < size and (more := sock.recv(size - len(data))):
         data += more
     return data
+
+
+def in_a_process(engine: ModuleType, *script: str, **environment: str) -> None:
+    """Run the parts of the script in a process of its own, on this engine."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "FASTFRAME_PURE": "1" if engine.__name__ == MODULES["pure"] else "0",
+        **environment,
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "\n".join(map(textwrap.dedent, script))],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=6 * LONG,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -5,9 +5,6 @@ import os
 import random
 import select
 import socket
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastframe as ff
-from conftest import MODULES
-from connections import needs_fork, needs_proc, reset
-from servers import FRAMING, LONG, ByHand, Told, on_engine, received, serving, to
+from connections import needs_proc, reset
+from servers import FRAMING, LONG, ByHand, Told, in_a_process, on_engine, received
 from torture import shim
 
 __all__ = ["on_engine"]
@@ -29,25 +25,6 @@ TESTS = Path(__file__).parent
 
 def wire(*payloads: bytes) -> bytes:
     return FRAMING.encode_many(payloads)
-
-
-def in_a_process(engine: ModuleType, *script: str, **environment: str) -> None:
-    """Run the parts of the script in a process of its own, on this engine."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]),
-        "FASTFRAME_PURE": "1" if engine.__name__ == MODULES["pure"] else "0",
-        **environment,
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", "\n".join(map(textwrap.dedent, script))],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=6 * LONG,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def answers(server: ByHand, peer: socket.socket) -> bool:
@@ -85,14 +62,6 @@ def failing(server: ByHand) -> Failing:
     return listener._sock
 
 
-def connected(server: ByHand) -> socket.socket:
-    """A client that nobody has accepted yet."""
-    sock = socket.create_connection(server.address)
-    sock.settimeout(LONG)
-    server._peers.append(sock)
-    return sock
-
-
 @pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EIO"])
 def test_an_accept_that_cannot_be_is_tried_again_a_little_later(error: str, caplog: pytest.LogCaptureFixture) -> None:
     told = Told()
@@ -100,7 +69,7 @@ def test_an_accept_that_cannot_be_is_tried_again_a_little_later(error: str, capl
         inside = server.peer()
         sock = failing(server)
         sock.errors = [getattr(errno, error)] * 3
-        outside = connected(server)
+        outside = server.comer()
         server.until(lambda: sock.calls == 1)
         for tries in (1, 2, 3):
             server.turn(20)
@@ -110,7 +79,7 @@ def test_an_accept_that_cannot_be_is_tried_again_a_little_later(error: str, capl
         assert answers(server, outside)
         assert len(caplog.records) == 1
         sock.errors = [getattr(errno, error)]
-        connected(server)
+        server.comer()
         server.until(lambda: not sock.errors)
         assert len(caplog.records) == 2
 
@@ -125,7 +94,7 @@ def test_who_leaves_makes_room_at_once_and_that_is_not_worth_a_line_each(caplog:
     with ByHand(handler) as server:
         sock = failing(server)
         for _ in range(5):
-            connected(server)
+            server.comer()
         for n in range(1, 5):
             server.until(lambda n=n: len(handler.conns) == n)
             server.turn(5)
@@ -141,9 +110,9 @@ def test_a_client_that_is_lost_on_its_way_in_does_not_keep_the_next_waiting(
     with ByHand(Told()) as server:
         sock = failing(server)
         sock.errors = [getattr(errno, error)] * 3
-        connected(server)
+        server.comer()
         server.until(lambda: server.loop.clients)
-        assert sock.calls == 4 or sock.calls == 5
+        assert sock.calls in {4, 5}
         assert not caplog.records
 
 
@@ -438,101 +407,3 @@ def test_random_bytes_of_many_clients_do_no_harm(caplog: pytest.LogCaptureFixtur
         for _ in range(4):
             survives(framing, chance.randbytes(chance.randrange(50_000)), chance.random() < 0.3)
     assert not caplog.records
-
-
-# --- Forks -----------------------------------------------------------------------------------------------------------
-
-
-def child(act: Any) -> int:
-    """Fork; the child acts and ends. What it ended with."""
-    process = os.fork()
-    if not process:
-        status = 1
-        try:
-            act()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-@needs_fork
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_child_can_do_nothing_to_its_parents_clients(tmp_path: Path) -> None:
-    told = Told()
-    address = str(tmp_path / "socket")
-
-    def act() -> None:
-        (conn,) = told.conns
-        for call in (lambda: conn.send(b"x"), lambda: conn.send_many([b"x"]), server.shutdown, server.serve_forever):
-            with pytest.raises(ff.ConcurrentUse):
-                call()
-        for do in (conn.pause, conn.resume, conn.close, conn.abort, server.close):
-            do()
-        assert (conn.closed, conn.pending) == (True, 0)
-
-    with serving(told, address) as server, to(server) as conn:
-        conn.send(b"1")
-        assert conn.recv() == b"1"
-        assert child(act) == 0
-        conn.send(b"2")
-        assert conn.recv() == b"2"
-        with to(server) as another:
-            another.send(b"3")
-            assert another.recv() == b"3"
-    assert server.stats.failed == 0
-
-
-@needs_fork
-@pytest.mark.parametrize("way", ["return", "sys.exit", "raise"])
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_child_forked_by_a_handler_ends_nothing_of_its_parents(way: str, engine: ModuleType, tmp_path: Path) -> None:
-    script = f"""
-        import logging, os, sys, threading
-        import fastframe as ff
-        from servers import FRAMING, serving, to
-
-        logging.disable()
-
-        def handler(frame):
-            global process
-            if frame == b"fork":
-                process = os.fork()
-                if not process:
-                    if {way!r} == "sys.exit":
-                        sys.exit(7)
-                    if {way!r} == "raise":
-                        raise ValueError
-                    return b"child"
-            return frame
-
-        server = ff.Server(handler, {str(tmp_path / "socket")!r}, FRAMING)
-        parent = os.getpid()
-
-        def client():
-            with to(server) as first, to(server) as second:
-                for frame in (b"1", b"fork"):
-                    first.send(frame)
-                    assert first.recv() == frame
-                how = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-                assert how == (7 if {way!r} == "sys.exit" else 9), how
-                for conn in (first, second):
-                    conn.send(b"2")
-                    assert conn.recv() == b"2"
-                with to(server) as third:
-                    third.send(b"3")
-                    assert third.recv() == b"3"
-            server.shutdown()
-
-        thread = threading.Thread(target=client)
-        thread.start()
-        try:
-            server.serve_forever()
-        except BaseException as error:
-            if os.getpid() != parent:
-                os._exit(7 if isinstance(error, SystemExit) else 9 if isinstance(error, ff.ConcurrentUse) else 1)
-            raise
-        thread.join()
-        assert not os.path.exists({str(tmp_path / "socket")!r})
-    """
-    in_a_process(engine, "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)", script)

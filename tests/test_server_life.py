@@ -220,10 +220,11 @@ def test_a_handler_that_raises_ends_its_client_only(
 
     handler = Handler()
     with ByHand(handler) as server:
-        peers = [server.peer(), server.peer()]
+        peers = [server.comer(), server.comer()]
         for peer in peers:
             peer.sendall(wire(b"x"))
             peer.shutdown(socket.SHUT_WR)
+        server.until(lambda: len(handler.conns) == 2)
         server.until(lambda: not server.loop.clients)
         server.turn()
         replies = {"connected": wire(), "frames": wire(b"x")}.get(where, wire(b"x", b"last"))

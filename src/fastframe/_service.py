@@ -150,6 +150,7 @@ class Service:
         except (OSError, ValueError, MemoryError) as error:
             # It has gone already, or there are no descriptors or no memory for it.
             sock.close()
+            loop.failed += 1
             loop.log.refused(error)
             return
         loop.add(session)
