@@ -130,8 +130,10 @@ def test_who_comes_while_a_worker_is_missing_gets_the_next(caplog: pytest.LogCap
 
 
 PROGRAM = """
-    import sys
+    import signal
     import fastframe as ff
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
 
     server = ff.Server(bytes.upper, ("127.0.0.1", 0), ff.LengthField(4), workers=2)
     print(server.address[1], flush=True)
@@ -159,7 +161,7 @@ def test_they_stop_with_their_parent(how: signal.Signals) -> None:
 
         until(served)
         parent.send_signal(how)
-        said = parent.stdout.read()  # ends when the last of them has gone
+        said, _ = parent.communicate(timeout=LONG)  # which ends when the last of them has gone
         assert said.startswith("interrupted" if how == signal.SIGINT else "")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
