@@ -44,6 +44,8 @@ INTERVAL = 10.0
 """Seconds between a slow client's bytes."""
 SPREAD = 0.2
 """The part of their deadline over which their first bytes are spread."""
+DISTURBED = 0.001
+"""Seconds by which the clients themselves are late, in the 99th percentile, where something else was running."""
 LATE = 1.0
 """Seconds behind its deadline, at most, when a slow client is closed."""
 
@@ -180,7 +182,7 @@ class Pairs:
         without, with_it = self.names
         return Bar(f"p99, {with_it}, against {without}", statistics.median(ratios), TIMES, "times")
 
-    def table(self) -> Table:
+    def show(self, console: Console) -> None:
         """All runs."""
         table = Table(
             "", "p50", "p99", "p99.9", "longest", "sent late, p99", "connected in", box=None, title="ms, but the last"
@@ -190,7 +192,11 @@ class Pairs:
                 run = pair[name]
                 latencies = [f"{run['latency'][key] * 1000:.3f}" for key in ("p50", "p99", "p999", "most")]
                 table.add_row(name, *latencies, f"{run['lag']['p99'] * 1000:.3f}", f"{run['connect']:.1f} s")
-        return table
+        console.print(table)
+        if disturbed := sum(run["lag"]["p99"] > DISTURBED for pair in self.runs for run in pair.values()):
+            console.print(
+                f"[bold red]{disturbed} of {2 * len(self.runs)} runs were disturbed[/]: their clients couldn't keep up themselves"
+            )
 
     def _each(self) -> Iterator[tuple[Run, Run]]:
         for pair in self.runs:
@@ -212,10 +218,8 @@ def progress(console: Console, steps: int) -> Iterator[Step]:
         yield move
 
 
-def tell(bars: list[Bar], runs: object, tables: list[Table], output: Path | None, console: Console) -> None:
+def tell(bars: list[Bar], runs: object, output: Path | None, console: Console) -> None:
     """Print and save."""
-    for table in tables:
-        console.print(table)
     told = Table("", "", "bar", "", box=None)
     for bar in bars:
         number = (f"{bar.value:,.2f} {bar.unit}", f"{bar.bar:,g}")
@@ -275,7 +279,8 @@ def many(connections: int, seconds: float, pairs: int, rate: float, output: Path
         (f"{few:,} clients", f"{connections:,} clients"),
     )
     both.measure(pairs, console)
-    tell([both.bar()], both.runs, [both.table()], output, console)
+    both.show(console)
+    tell([both.bar()], both.runs, output, console)
 
 
 @main.command()
@@ -297,7 +302,8 @@ def slow(connections: int, seconds: float, pairs: int, rate: float, output: Path
     both.measure(pairs, console)
     latest = max(pair[both.names[1]]["slow"]["latest"] for pair in both.runs)
     late = Bar("the last slow client was closed behind its deadline", latest - deadline, LATE, "s")
-    tell([both.bar(), late], both.runs, [both.table()], output, console)
+    both.show(console)
+    tell([both.bar(), late], both.runs, output, console)
 
 
 @main.command()
@@ -312,7 +318,8 @@ def greedy(connections: int, seconds: float, pairs: int, rate: float, output: Pa
     )
     both.measure(pairs, console)
     frames = statistics.median(pair[both.names[1]]["greedy"] for pair in both.runs)
-    tell([both.bar()], both.runs, [both.table()], output, console)
+    both.show(console)
+    tell([both.bar()], both.runs, output, console)
     console.print(f"the greedy one got {frames:,.0f} frames a second back")
 
 
@@ -325,7 +332,7 @@ def memory(connections: int, output: Path | None) -> None:
     traced, plain = crowd.idle(connections, "traced"), crowd.idle(connections)
     heap = (traced["behind"]["traced"] - traced["before"]["traced"]) / connections
     bar = Bar(f"Python's heap for each of {connections:,} idle clients", heap, HEAP, "bytes")
-    tell([bar], {"traced": traced, "plain": plain}, [], output, console)
+    tell([bar], {"traced": traced, "plain": plain}, output, console)
     resident = (plain["behind"]["resident"] - plain["before"]["resident"]) / connections
     console.print(
         f"resident memory for each of them: {resident:,.0f} bytes; all were connected in {plain['connect']:.1f} s"
