@@ -177,8 +177,8 @@ class Client:
         """Do that where another thread may be inside, or is. ConcurrentUse if it is this one, by a signal handler."""
         if self._lock._is_owned():
             raise ConcurrentUse
-        with self._lock:
-            while True:
+        while True:
+            with self._lock:
                 if self._refusal is not None:
                     raise self._refusal._again()
                 try:
@@ -186,7 +186,8 @@ class Client:
                 except ConcurrentUse:
                     if is_inside:
                         raise
-                sleep(0)  # the loop's thread is inside, which doesn't stay there
+            # The loop's thread is inside. It doesn't stay there, but a signal handler there may want the lock first.
+            sleep(0)
 
     def _refuse(self) -> None:
         """Let nothing more be sent."""
