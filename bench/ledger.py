@@ -94,7 +94,7 @@ def balanced(server: Program) -> list[str]:
     if not printed or not all(line.startswith("WARNING") for line in lines):
         raise Discrepancy(f"a server says:\n{said[-4000:]}")
     if left := json.loads(printed)["left"]:
-        raise Discrepancy(f"{left} clients or bytes are left in a server, and all clients have gone")
+        raise Discrepancy(f"{left} clients, bytes or descriptors are left in a server, and all clients have gone")
     return lines
 
 

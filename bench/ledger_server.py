@@ -3,8 +3,8 @@
     python bench/ledger_server.py object|function|connection|protocol [--loop uvloop] [--certificate FILE]
 
 object, function: Server with a handler of that kind. connection, protocol: fastframe.asyncio's. Listens on 127.0.0.1, prints
-the port, and serves until its input ends. Then prints how many clients are left, which is 0 if each was let go. What it logs,
-warnings and worse, goes to stderr.
+the port, and serves until its input ends. Then prints how much is left: clients, bytes of theirs and descriptors, of all of which
+there is nothing if each was let go. What it logs, warnings and worse, goes to stderr.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import queue
 import socket
 import ssl
@@ -91,16 +92,22 @@ def listening() -> socket.socket:
     return sock
 
 
+def descriptors() -> int:
+    """How many are open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
 def serve(handler: object, context: ssl.SSLContext | None) -> int:
-    """Serve until the input ends; how many clients are left."""
+    """Serve until the input ends; how much is left."""
     with fastframe.Server(handler, listening(), FRAMING, ssl=context) as server:
+        before = descriptors()
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
         sys.stdin.read()
         deadline = time.monotonic() + SOON
         while server.stats.connections and time.monotonic() < deadline:
             time.sleep(0.01)
-        return server.stats.connections + server.stats.held
+        return server.stats.connections + server.stats.held + descriptors() - before
 
 
 class Protocol(fastframe.asyncio.FrameProtocol):
@@ -162,12 +169,14 @@ async def serve_in_loop(kind: str) -> int:
     else:
         server = await fastframe.asyncio.start_server(connections.serve, sock=listening(), framing=FRAMING)
         there = lambda: connections.there  # noqa: E731
+    before = descriptors()
     await loop.run_in_executor(None, sys.stdin.read)
     deadline = loop.time() + SOON
     while there() and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells when the last has gone
         await asyncio.sleep(0.01)
+    left = there() + descriptors() - before
     server.close()
-    return there()
+    return left
 
 
 def main() -> None:
