@@ -3,6 +3,7 @@
 import select
 import socket
 import ssl
+import sys
 import threading
 from contextlib import suppress
 from typing import Any
@@ -70,6 +71,8 @@ STRANGE = {
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("name", STRANGE)
 def test_what_is_no_handshake_is_turned_away_and_the_handler_never_hears_of_it(name: str, how: str) -> None:
+    if how == "reset" and sys.version_info < (3, 13):
+        pytest.skip("wrap_socket may fail there and leave the SSLSocket that it has made unclosed")
     told = Told()
     with serving(told, ssl=contexts()[1]) as server:
         with socket.create_connection(server.address) as sock:
@@ -206,7 +209,11 @@ def test_an_end_without_a_close_notify_comes_behind_the_frames(how: str, version
             reset(tls)
         told.wait()
     assert told.events[:3] == [("connected",), ("frame", b"1"), ("frame", b"2")]
-    assert isinstance(told.error, type(None) if how == "close" else ff.ConnectionLost)
+    # Before gh-115627, ssl took a reset for an end without a close_notify.
+    is_told = how == "reset" and sys.version_info >= (3, 12, 3)
+    if is_told or told.error is not None:
+        assert how == "reset"
+        assert isinstance(told.error, ff.ConnectionLost)
 
 
 def test_a_slow_reader_stops_being_read_from_and_is_closed_at_the_cap() -> None:
