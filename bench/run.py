@@ -151,7 +151,7 @@ def _measure(
 
 def _row(case: Case, contender: Contender) -> Row:
     engine = ""
-    if contender.program == "python/fastframe_.py":
+    if contender.program.startswith("python/fastframe_"):
         engine = "pure" if contender.name.startswith("pure-") else "cython"
     return Row(
         **case._asdict(),
