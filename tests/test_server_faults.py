@@ -34,6 +34,9 @@ def answers(server: ByHand, peer: socket.socket) -> bool:
     return received(peer, 7) == wire(b"ask")
 
 
+needs_numbers = pytest.mark.skipif(os.name == "nt", reason="sockets' numbers aren't descriptors here")
+
+
 # --- Accepting -------------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +119,7 @@ def test_a_client_that_is_lost_on_its_way_in_does_not_keep_the_next_waiting(
         assert not caplog.records
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a listening socket can't be shut down")
 @pytest.mark.parametrize("how", ["close", "shutdown", "close its number"])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_listener_closed_by_somebody_else_keeps_those_who_are_in(
@@ -186,6 +190,7 @@ def test_without_descriptors_it_waits_and_goes_on(engine: ModuleType) -> None:
 # --- Descriptors that somebody else closes ---------------------------------------------------------------------------
 
 
+@needs_numbers
 def test_a_descriptor_that_is_gone_is_noticed_by_the_send() -> None:
     told = Told()
     with ByHand(told) as server:
@@ -200,6 +205,7 @@ def test_a_descriptor_that_is_gone_is_noticed_by_the_send() -> None:
         assert isinstance(told.error, ff.ConnectionLost)
 
 
+@needs_numbers
 def test_a_number_that_is_the_next_clients_is_not_used_for_the_one_before() -> None:
     told = Told()
     with ByHand(told, idle_timeout=10) as server:
@@ -225,6 +231,7 @@ def test_a_number_that_is_the_next_clients_is_not_used_for_the_one_before() -> N
         assert not server.loop.clients
 
 
+@needs_numbers
 def test_a_number_that_is_anothers_is_left_alone_while_the_client_is_being_closed() -> None:
     told = Told()
     with ByHand(told) as server:

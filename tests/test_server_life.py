@@ -4,12 +4,14 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fastframe as ff
-from connections import reset, rest, take
+from connections import needs_unix, reset, rest, take
 from servers import FRAMING, LONG, ByHand, Told, on_engine, received, serving, to
 
 __all__ = ["on_engine"]
@@ -114,6 +116,11 @@ def test_a_handler_may_go_through_all_clients_and_end_them() -> None:
         assert received(peers[0], 8) == wire(b"done")
 
 
+def serve_again(server: ff.Server) -> None:
+    with pytest.raises(ff.ConcurrentUse):
+        server.serve_forever()
+
+
 WHERE = ["connected", "frames", "ended", "closed"]
 ACTS: dict[str, Callable[[ff.Server, Any, list[Any]], object]] = {
     "send": lambda server, conn, others: conn.send(b"act"),
@@ -127,6 +134,7 @@ ACTS: dict[str, Callable[[ff.Server, Any, list[Any]], object]] = {
     "pause": lambda server, conn, others: (conn.pause(), conn.resume(), conn.resume()),
     "ask": lambda server, conn, others: (repr(conn), conn.stats, conn.pending, conn.closed, server.stats),
     "reframe": lambda server, conn, others: setattr(conn, "framing", FRAMING.replace(max_size=100)),
+    "serve": lambda server, conn, others: serve_again(server),
     "shutdown": lambda server, conn, others: server.shutdown(),
     "close the server": lambda server, conn, others: server.close(),
 }
@@ -447,17 +455,23 @@ def test_a_half_close_gets_all_replies_first_and_those_of_threads_if_the_handler
             assert handler.error is None
 
 
-def test_a_close_with_unread_input_delivers_every_flushed_frame() -> None:
+@pytest.mark.parametrize("kind", ["tcp", pytest.param("unix", marks=needs_unix)])
+def test_a_close_with_unread_input_delivers_every_flushed_frame(kind: str, tmp_path: Path) -> None:
     class Handler:
         def frames(self, conn: Any, frames: list[bytes]) -> None:
             conn.send_many(replies)
             conn.close()
 
     replies = [b"%d" % i * 100 for i in range(100)]
-    with serving(Handler()) as server:
+    family, address = (
+        (socket.AF_INET, ("127.0.0.1", 0)) if kind == "tcp" else (socket.AF_UNIX, str(tmp_path / "socket"))
+    )
+    with serving(Handler(), address) as server:
         for _ in range(CLOSES):
-            with socket.create_connection(server.address) as peer:
+            with socket.socket(family) as peer:
                 peer.settimeout(LONG)
-                peer.sendall(wire(b"x") + bytes(30_000))
+                peer.connect(server.address)
+                with suppress(BrokenPipeError):
+                    peer.sendall(wire(b"x") + bytes(30_000))
                 assert rest(peer) == wire(*replies)
     assert (server.stats.finished, server.stats.accepted) == (CLOSES, CLOSES)

@@ -137,6 +137,43 @@ def test_a_peer_that_takes_nothing_more_is_let_go_of_in_time() -> None:
             rest(peer)
 
 
+WAITS = ["idle", "in a frame", "paused", "paused, and gone", "half-closed", "not reading", "being closed"]
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_a_client_that_waits_costs_no_turns(what: str) -> None:
+    class Handler(Silent):
+        def ended(self, conn: Any) -> None:
+            self.events.append(("ended",))
+
+    told = Handler()
+    with ByHand(told, max_pending=1 << 30) as server:
+        peer = server.peer(SO_RCVBUF=4096)
+        (conn,) = told.conns
+        if what == "in a frame":
+            peer.sendall(wire(bytes(100))[:50])
+        elif what.startswith("paused"):
+            conn.pause()
+            peer.sendall(wire(b"x"))
+            if "gone" in what:
+                reset(peer)
+        elif what == "half-closed":
+            peer.shutdown(socket.SHUT_WR)
+            server.until(lambda: told.events[-1] == ("ended",))
+        elif what in {"not reading", "being closed"}:
+            peer.sendall(wire(b"x") * 10)
+            while not conn.pending > 100_000:
+                conn.send(bytes(100_000))
+            if what == "being closed":
+                conn.close()
+        server.turn(20)
+        while server.loop._asked or server.loop._again:
+            server.turn(1)
+        assert len(server.loop.clients) == 1
+        for _ in range(3):
+            assert server.loop.poller.poll(0.01) == []
+
+
 # --- Fairness --------------------------------------------------------------------------------------------------------
 
 

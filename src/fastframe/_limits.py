@@ -27,7 +27,7 @@ class Limits:
     low_water: int = 16 << 10
     """until no more than these do."""
     idle_timeout: float | None = None
-    """How long a client may neither send nor take a byte."""
+    """How long a client may neither send nor take a byte; up to twice as long, for one that only takes."""
     frame_timeout: float | None = 60.0
     """How long a frame may take, from its first byte to its last."""
     handshake_timeout: float | None = 10.0
