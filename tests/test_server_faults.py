@@ -5,6 +5,7 @@ import os
 import random
 import select
 import socket
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
