@@ -6,6 +6,7 @@ import ssl
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import fastframe as ff
 from connections import needs_proc, reset
 from servers import FRAMING, LONG, ByHand, Told, on_engine, serving
+from test_tls_openssl import ALLOW_CLIENT_RENEGOTIATION, COMMANDS, OPENSSL, Program
 from tlspairs import contexts, none_left, version
 
 __all__ = ["on_engine", "version"]
@@ -191,6 +193,29 @@ def test_a_close_with_unread_input_delivers_every_flushed_frame(version: str) ->
                 tls.sendall(wire(b"x") + bytes(30_000))
                 assert rest(tls) == wire(*replies)
     assert server.stats.finished == 30
+
+
+@pytest.mark.skipif(OPENSSL is None or sys.platform != "linux", reason="no openssl program here")
+def test_new_keys_inside_frames(version: str, tmp_path: Path) -> None:
+    """By TLS 1.3's key updates; by new handshakes in 1.2."""
+    context = contexts(version)[1]
+    context.options |= ALLOW_CLIENT_RENEGOTIATION
+    context.options &= ~ssl.OP_NO_RENEGOTIATION
+    told = Told()
+    with serving(told, framing=ff.Netstring(), ssl=context) as server:
+        host, port = server.address
+        program = Program(tmp_path, version, "s_client", "-connect", f"{host}:{port}", "-quiet", "-no_ign_eof")
+        try:
+            for number in range(6):
+                program.give(b"300:" + b"x" * 100)
+                program.give(COMMANDS[version, "client"][number % 2 :][:1] + b"\n")
+                program.give(bytes([97 + number]) * 200 + b",")
+                program.hears(b"300:" + b"x" * 100 + bytes([97 + number]) * 200 + b",")
+        finally:
+            program.process.kill()
+            program.wait()
+        told.wait()
+    assert len(told.events) == 8
 
 
 # --- Ends ------------------------------------------------------------------------------------------------------------
