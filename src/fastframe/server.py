@@ -10,7 +10,8 @@ it is an object, which gets the frames of a client together, as they come:
     closed(conn, error)     it has gone. error: None if it ended between two frames, or was closed here; else why
 
 `conn` is a Client; only `frames` is needed. A handler that raises closes that client, is logged once, and the server goes on. It
-runs in the server's thread: while it waits, everybody does. Replies may come later, from other threads, by `conn.send`.
+runs in the server's thread: while it waits, everybody does; and none of its methods is called inside another. Replies may come
+later, from other threads, by `conn.send`.
 """
 
 from __future__ import annotations
