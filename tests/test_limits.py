@@ -17,7 +17,7 @@ def test_each_has_a_default_and_a_name() -> None:
         5,
     )
     assert (limits.high_water, limits.low_water, limits.backlog) == (64 << 10, 16 << 10, 1024)
-    assert (limits.turn_bytes, limits.turn_frames) == (256 << 10, 1024)
+    assert (limits.turn_bytes, limits.turn_frames) == (64 << 10, 256)
 
 
 def test_they_are_values() -> None:

@@ -52,7 +52,9 @@ def test_the_echo_server_runs_as_printed_and_survives_random_bytes(engine: Modul
     script.write_text(program.code.replace("9000", str(port)), encoding="utf-8")
     environment = {**os.environ, "FASTFRAME_PURE": "1" if engine.__name__.endswith("_pure") else "0"}
     command = [sys.executable, "-u", str(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as server:
         try:
             address, random = ("127.0.0.1", port), Random(5)
             for size in (1, 10, 1000, 100_000):

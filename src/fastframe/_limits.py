@@ -36,9 +36,9 @@ class Limits:
     """How long a client that is being closed has to take what waits for it. Then it is cut off."""
     backlog: int = 1024
     """Connections that wait to be accepted. The system has a limit of its own."""
-    turn_bytes: int = 256 << 10
+    turn_bytes: int = 64 << 10
     """What is received of one client before it is the others' turn."""
-    turn_frames: int = 1024
+    turn_frames: int = 256
     """The frames of one client that are handled before it is the others' turn."""
 
     def __post_init__(self) -> None:

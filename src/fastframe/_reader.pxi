@@ -345,7 +345,7 @@ cdef class FrameReader(_Stream):
             ask = self.buffer_size
             self.reserve(ask)
         else:
-            self.room(self.buffer_size)
+            self.room(max(self.buffer_size, BUFFER_SIZE))  # blocks of that size are kept, and shared
             ask = min(self.block.size - self.stop, self.buffer_size)
         got = self.receive(memory(self.block) + self.stop, ask)
         if got > 0:
