@@ -1,7 +1,7 @@
 # The recv loop.
 
 cdef enum:
-    # Fewer bytes than these, a socket takes or gives in less time than it takes to let other threads run, and to come back.
+    # A socket takes or gives fewer bytes than these in less time than it takes to let other threads run, and come back.
     SWIFT = 16384
 
 
