@@ -25,6 +25,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Nor need what a file's tests have left for good."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
 def load(name: str) -> ModuleType:
     """The engine of this name. A missing one is a failure, unless FASTFRAME_PURE=1 says that it is meant to be missing."""
     try:

@@ -253,3 +253,12 @@ def test_the_rest_at_the_end_is_a_frame_where_the_framing_says_so(run: Any) -> N
         peer.close()
 
     run(work())
+
+
+def test_a_coroutine_function_is_refused_as_callback() -> None:
+    class Wrong(ff.asyncio.FrameProtocol):
+        async def frames_received(self, frames: list[bytes]) -> None:  # type: ignore[override]
+            raise AssertionError("nobody awaits it")
+
+    with pytest.raises(TypeError, match="coroutine function, which isn't awaited here: start a task"):
+        Wrong(ff.LengthField(4))

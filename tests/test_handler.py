@@ -88,7 +88,11 @@ def test_an_object_that_is_callable_too_is_asked_for_frames() -> None:
     assert conn.calls == [[b"a"]]
 
 
-@pytest.mark.parametrize("handler", [None, 5, "frames", object()])
+class Wrong:
+    frames = 5
+
+
+@pytest.mark.parametrize("handler", [None, 5, "frames", object(), Wrong()])
 def test_anything_else_is_no_handler(handler: Any) -> None:
     with pytest.raises(TypeError, match="a handler is a function of a frame, or an object with a method `frames`, not"):
         Calls(handler)

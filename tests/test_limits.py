@@ -53,7 +53,7 @@ def test_numbers_are_ints(value: object) -> None:
     ("value", "kind"), [(-1, ValueError), (float("nan"), ValueError), ("5", TypeError), (True, TypeError)]
 )
 def test_times_are_seconds(name: str, value: object, kind: type[Exception]) -> None:
-    with pytest.raises(kind):
+    with pytest.raises(kind, match=name):
         ff.Limits(**{name: value})  # type: ignore[arg-type]
 
 

@@ -1,5 +1,6 @@
 """The verb `serve` as its user sees it: what it is told, frames given back or dropped, and how it ends."""
 
+import logging
 import os
 import random
 import re
@@ -41,6 +42,13 @@ module = sys.modules["fastframe.cli.serve"]
 
 class Made(Exception):
     """The server would be made now."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """What the command says of the server's logger, it says for its process: here that is the tests'."""
+    yield
+    logging.getLogger("fastframe.server").setLevel(logging.NOTSET)
 
 
 @pytest.fixture
@@ -284,12 +292,15 @@ def test_random_bytes_end_one_client_only(start: Any) -> None:
 def test_a_limit_is_kept(start: Any) -> None:
     server = start("--limit", "frame_timeout=0.05")
     with socket.create_connection(server.address, LONG) as sock:
+        host, port = sock.getsockname()
         sock.sendall(b"\0\0")
         try:
             assert sock.recv(1) == b""
         except ConnectionError:
             pass
-    assert server.end().startswith("1 connections (1 failed")
+    said = server.end()
+    assert f"client {host}:{port}: closed: FrameTimeout: no whole frame within 0.05 seconds\n" in said
+    assert "\n1 connections (1 failed" in said
 
 
 @needs_unix

@@ -1,9 +1,11 @@
 """What a server promises to its handler and to the program around it."""
 
+import errno
 import logging
 import os
 import signal
 import socket
+import ssl
 import stat
 import sys
 import threading
@@ -193,6 +195,20 @@ def test_one_clients_frames_may_be_sent_to_all() -> None:
         assert a.recv() == b"from b"
 
 
+async def coroutine(*given: object) -> None:
+    raise AssertionError("nobody awaits it")
+
+
+class Coroutines:
+    frames = coroutine
+
+
+@pytest.mark.parametrize("handler", [coroutine, Coroutines(), Told])
+def test_what_would_never_be_called_rightly_is_refused(handler: Any) -> None:
+    with pytest.raises(TypeError, match=r"coroutine function, which isn't awaited|an instance of Told is needed"):
+        ff.Server(handler, ("127.0.0.1", 0), FRAMING)
+
+
 # --- Where it listens ------------------------------------------------------------------------------------------------
 
 
@@ -207,9 +223,24 @@ def test_a_text_like_host_and_port_is_refused_with_advice() -> None:
         ff.Server(bytes.upper, "localhost:9000", FRAMING)
 
 
-def test_a_port_that_is_taken_is_an_oserror() -> None:
-    with ff.Server(bytes.upper, ("127.0.0.1", 0), FRAMING) as server, pytest.raises(OSError, match=r"."):
-        ff.Server(bytes.upper, server.address, FRAMING)
+def test_a_port_that_is_taken_is_an_oserror_that_names_it() -> None:
+    with ff.Server(bytes.upper, ("127.0.0.1", 0), FRAMING) as server:
+        with pytest.raises(OSError, match=str(server.address[1])) as caught:
+            ff.Server(bytes.upper, server.address, FRAMING)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_no_host_is_every_interface() -> None:
+    with serving(bytes.upper, ("", 0)) as server:
+        assert server.address[0] == "0.0.0.0"
+        with ff.connect(("127.0.0.1", server.address[1]), FRAMING, timeout=LONG) as conn:
+            conn.send(b"hello")
+            assert conn.recv() == b"HELLO"
+
+
+def test_a_port_alone_is_refused_with_advice() -> None:
+    with pytest.raises(ValueError, match="for TCP give"):
+        ff.Server(bytes.upper, 30000, FRAMING)
 
 
 @needs_unix
@@ -275,6 +306,8 @@ def test_what_does_not_listen_is_refused() -> None:
         ({"workers": 0}, ValueError),
         ({"workers": 1.0}, TypeError),
         ({"workers": True}, TypeError),
+        ({"ssl": True}, TypeError),
+        ({"ssl": ssl.create_default_context()}, ValueError),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(given: dict[str, Any], kind: type[Exception]) -> None:

@@ -289,7 +289,8 @@ def test_what_is_no_exception_ends_the_server_and_the_others_get_their_replies(
         with socket.create_connection(server.address) as second:
             second.settimeout(LONG)
             second.sendall(wire(b"2"))
-            second.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # it may be over
+                second.shutdown(socket.SHUT_WR)
             assert rest(second) == (wire() if where == "connected" else wire(b"2"))
         thread.join(LONG)
         assert [type(error) for error in raised] == [kind]

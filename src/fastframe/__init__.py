@@ -52,6 +52,7 @@ _LATER = {
     "anyio": "anyio",
     "asyncio": "asyncio",
     "serve": "server",
+    "server": "server",
 }
 """What is imported when it is first asked for, and from where: who doesn't use it doesn't pay for it."""
 

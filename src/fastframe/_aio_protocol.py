@@ -11,6 +11,7 @@ from ._aio_link import CLOSE_TIMEOUT, Link
 from ._aio_sending import Direct, Encoding, Outlet, Refusing
 from ._deadline import seconds
 from ._engine import Decoder, FrameReader
+from ._handler import refuse_coroutine
 from .errors import ConnectionClosed, ConnectionLost, FrameError, InvalidFrame, TruncatedFrame
 from .framing import Framing
 
@@ -51,6 +52,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
     """The loop's transport, to ask it for what it knows. Reading, writing and closing are this protocol's."""
 
     def __init__(self, framing: Framing, *, send_framing: Framing | None = None) -> None:
+        refuse_coroutine(self.frames_received, "start a task, or use fastframe.asyncio.start_server")
         self._link = _Link(self, framing, framing if send_framing is None else send_framing)
 
     # --- Callbacks

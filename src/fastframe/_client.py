@@ -38,6 +38,7 @@ class Client:
 
     __slots__ = (
         "__weakref__",
+        "_address",
         "_hides",
         "_lock",
         "_loop",
@@ -51,6 +52,7 @@ class Client:
 
     _loop: Loop
     _transport: Transport
+    _address: Any
     _reader: FrameReader
     _writer: FrameWriter
     _lock: Any  # an RLock: for the writer, and for the descriptor's close
@@ -142,8 +144,8 @@ class Client:
 
     @property
     def peer_address(self) -> Any:
-        """The client's address, as socket.getpeername gives it."""
-        return self._transport.peer_address()
+        """The client's address, as socket.accept gives it."""
+        return self._address
 
     @property
     def stats(self) -> tuple[Stats, Stats]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     Handler = Callable[[bytes], Reply] | FrameHandler
 
+_COROUTINE = 0x80 | 0x200
+"""Of a code object's flags: inspect.CO_COROUTINE and CO_ASYNC_GENERATOR."""
+
 
 class Calls:
     """A handler's methods; those that it doesn't have are None."""
@@ -36,13 +39,25 @@ class Calls:
 
     def __init__(self, handler: Any) -> None:
         frames = getattr(handler, "frames", None)
-        if frames is None and not callable(handler):
+        if not callable(handler if frames is None else frames):
             raise TypeError(
                 f"a handler is a function of a frame, or an object with a method `frames`, not {type(handler).__name__}"
             )
+        if frames is not None and isinstance(handler, type):
+            raise TypeError(f"a handler is an object: an instance of {handler.__name__} is needed, not the class")
+        names = ("frames", "connected", "ended", "closed") if frames is not None else ()
+        for method in [getattr(handler, name, None) for name in names] or [handler]:
+            refuse_coroutine(method, "fastframe.asyncio.start_server serves those")
         self.frames = Replies(handler).frames if frames is None else frames
         for name in ("connected", "ended", "closed"):
             setattr(self, name, getattr(handler, name, None) if frames is not None else None)
+
+
+def refuse_coroutine(function: Any, advice: str) -> None:
+    """TypeError for a coroutine function: nobody would await it."""
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if code is not None and code.co_flags & _COROUTINE:
+        raise TypeError(f"{function.__qualname__} is a coroutine function, which isn't awaited here: {advice}")
 
 
 class Replies:
@@ -70,15 +85,19 @@ class Replies:
     def _send(self, conn: Client, replies: list[Any]) -> None:
         if not self._simple:
             replies = list(_flat(replies))
-        if not replies:
+        if not replies or self._sent(conn, replies):
             return
+        # Nothing was. There are lists or Nones among them; or one can't be sent, which is found again.
+        self._simple = False
+        for reply in _flat(replies):
+            conn.send(reply)
+
+    def _sent(self, conn: Client, replies: list[Any]) -> bool:
         try:
             conn.send_many(replies)
         except (TypeError, ValueError):
-            # Nothing was sent. There are lists or Nones among them; or one can't be sent, which is found again.
-            self._simple = False
-            for reply in _flat(replies):
-                conn.send(reply)
+            return False
+        return True
 
 
 def _flat(replies: list[Any]) -> Iterator[Any]:

@@ -45,7 +45,10 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.endswith("_timeout"):
-                object.__setattr__(self, field.name, seconds(value))
+                try:
+                    object.__setattr__(self, field.name, seconds(value))
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"{field.name}: {error}") from None
                 continue
             if value is None and field.name in ("max_connections", "max_held"):
                 continue

@@ -42,6 +42,8 @@ def bound(address: Any, balanced: bool) -> socket.socket:
     """
     if isinstance(address, socket.socket) or (isinstance(address, int) and not isinstance(address, bool)):
         return _inherited(address)
+    if isinstance(address, tuple) and address and address[0] in ("", None):
+        address = ("0.0.0.0", *address[1:])  # every interface, as the socket module has it
     family, protocol, place = places(address)[0]
     if family == UNIX:
         _remove_stale(place)
@@ -52,7 +54,10 @@ def bound(address: Any, balanced: bool) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, _EXCLUSIVE or socket.SO_REUSEADDR, 1)
         if balanced:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(place)
+        try:
+            sock.bind(place)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: can't listen at {place!r}") from None
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -61,7 +66,12 @@ def bound(address: Any, balanced: bool) -> socket.socket:
 
 
 def _inherited(source: Any) -> socket.socket:
-    sock = source if isinstance(source, socket.socket) else socket.socket(fileno=source)
+    try:
+        sock = source if isinstance(source, socket.socket) else socket.socket(fileno=source)
+    except OSError as error:
+        raise ValueError(
+            f"an int is a listening socket's descriptor, which {source} isn't; for TCP give (host, port)"
+        ) from error
     try:
         if sock.type != socket.SOCK_STREAM:
             raise TypeError(f"only stream sockets can listen, not {sock.type!r}")
@@ -125,8 +135,8 @@ class Listener:
 
     plain = False
 
-    def __init__(self, sock: socket.socket, loop: Loop, accepted: Callable[[socket.socket], None]) -> None:
-        """accepted: takes a new client's socket."""
+    def __init__(self, sock: socket.socket, loop: Loop, accepted: Callable[[socket.socket, Any], None]) -> None:
+        """accepted: takes a new client's socket, and its address."""
         self.alarm: float | None = None
         self.accepted = 0
         """How many have come."""
@@ -148,7 +158,7 @@ class Listener:
                 self._pause()
                 return
             try:
-                sock, _ = self._sock.accept()
+                sock, address = self._sock.accept()
             except BlockingIOError:
                 self._is_told = False
                 return
@@ -158,7 +168,7 @@ class Listener:
                 self._not_accepted(error)
                 return
             self.accepted += 1
-            self._take(sock)
+            self._take(sock, address)
 
     def look(self) -> None:
         """The pause is over."""

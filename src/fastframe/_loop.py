@@ -128,7 +128,6 @@ class Loop:
             self.finished += 1
         received, sent = client.stats
         self.received, self.sent = _sum(self.received, received), _sum(self.sent, sent)
-        self.log.left(client, cause, aborted)
         if self.vacant is not None:
             self.vacant()
 

@@ -141,12 +141,12 @@ class Service:
         if self._is_foreign:
             raise ConcurrentUse(FOREIGN)
 
-    def _accepted(self, sock: socket.socket) -> None:
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
         """A client has come."""
         loop, terms = self.loop, self._terms
         try:
             transport = SocketTransport(sock) if terms.ssl is None else _secured(sock, terms.ssl)
-            session = Session(loop, transport, terms.framing, terms.send_framing)
+            session = Session(loop, transport, address, terms.framing, terms.send_framing)
         except (OSError, ValueError, MemoryError) as error:
             # It has gone already, or there are no descriptors or no memory for it.
             sock.close()

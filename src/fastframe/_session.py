@@ -52,10 +52,11 @@ class Session(Client):
         "plain",
     )
 
-    def __init__(self, loop: Loop, transport: Transport, framing: Framing, send_framing: Framing) -> None:
+    def __init__(self, loop: Loop, transport: Transport, address: Any, framing: Framing, send_framing: Framing) -> None:
         limits = loop.limits
         self._loop = loop
         self._transport = transport
+        self._address = address
         self.number = transport.watched
         self._reader = FrameReader(transport.receiving, framing, buffer_size=limits.turn_bytes)
         self._writer = FrameWriter(
@@ -480,6 +481,7 @@ class Session(Client):
         loop.alarms.forget(self)
         loop.hold(-self._held)
         self._held = 0
+        loop.log.left(self, self._cause, aborted)  # while it still has an address
         try:
             with self._lock:
                 self._transport.close()

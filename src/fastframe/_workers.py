@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from threading import get_ident
 from time import monotonic
 
@@ -153,7 +154,8 @@ class Workers:
             service = Service(self._terms, sock)
             service.loop.poller.watch(Life(service, self._timeout), self._life, READ)
             service.run()
-            os.write(reporting, json.dumps(service.stats).encode())
+            with suppress(BrokenPipeError):  # the parent has gone
+                os.write(reporting, json.dumps(service.stats).encode())
             status = 0
         except BaseException:
             self._log.exception("worker %d has failed", os.getpid())

@@ -4,7 +4,7 @@ A handler is a function that is called with each frame; what it returns is sent:
 it is an object, which gets the frames of a client together, as they come:
 
     connected(conn)         a client is there, its TLS handshake over
-    frames(conn, frames)    one frame or more
+    frames(conn, frames)    one frame or more. What it returns is ignored: replies go by `conn.send` and `conn.send_many`
     ended(conn)             it will send nothing more, and can be sent to until it is closed. Without this method it is
                             closed at once, when it has everything
     closed(conn, error)     it has gone. error: None if it ended between two frames, or was closed here; else why
@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 
+from ._calls import OWN
 from ._client import Client
 from ._deadline import seconds
 from ._fork import tell
@@ -46,7 +47,6 @@ __all__ = ["Client", "Limits", "Server", "ServerStats", "serve"]
 _LIMITS = Limits()
 _SHARES = sys.platform == "linux"
 """Whether the system shares clients out among sockets that listen at the same port. Elsewhere workers share one socket."""
-_AS_LIMITED: Any = object()
 
 
 def serve(
@@ -69,7 +69,7 @@ def serve(
 class Server:
     """Listens from the start, and serves while `serve_forever` runs: once.
 
-    handler: a function of a frame, or an object; see above.
+    handler: a function of a frame, or an object with `frames(conn, frames)`; help(fastframe.server) has all of it.
     address: (host, port) for TCP, port 0 for any; a path for a unix socket, whose file is removed in the end; or the descriptor of a
         listening socket, or the socket, which belongs to the server from now on.
     framing: of the frames that come, and of those that are sent unless `send_framing` says otherwise.
@@ -99,6 +99,8 @@ class Server:
         if not isinstance(limits, Limits):
             raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
         _check_workers(workers)
+        if ssl is not None:
+            _check_context(ssl)
         Calls(handler)
         self._terms = Terms(handler, framing, send_framing, ssl, limits)
         self._lock = threading.RLock()  # a signal handler may shut it down at any place
@@ -157,13 +159,13 @@ class Server:
                 self._file.remove()
             self._over.set()
 
-    def shutdown(self, timeout: float | None = _AS_LIMITED) -> None:
+    def shutdown(self, timeout: float | None = OWN) -> None:
         """Stop: accept nobody, handle what has come, deliver what was sent, and close; after `timeout` seconds cut off who is left.
 
         timeout: Limits.close_timeout if not given; None: as long as it takes. `stats` tells how many were finished, and how many aborted.
         Returns when that is done; at once, if it is called by the handler, or by a signal handler in the server's thread.
         """
-        timeout = self._terms.limits.close_timeout if timeout is _AS_LIMITED else seconds(timeout)
+        timeout = self._terms.limits.close_timeout if timeout is OWN else seconds(timeout)
         self._check_foreign()
         with self._lock:
             is_running = not self._over.is_set()
@@ -217,3 +219,12 @@ def _check_workers(workers: object) -> None:
         raise ValueError(f"workers must be at least 1, not {workers}")
     if workers > 1 and not hasattr(os, "fork"):
         raise ValueError(f"workers must be 1 where there is no fork, not {workers}")
+
+
+def _check_context(context: object) -> None:
+    from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+
+    if not isinstance(context, SSLContext):
+        raise TypeError(f"ssl must be an SSLContext, not {type(context).__name__}")
+    if context.protocol == PROTOCOL_TLS_CLIENT:
+        raise ValueError("ssl is a client's context: make it with ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)")

@@ -103,7 +103,9 @@ def _context(ctx: click.Context, param: click.Parameter, text: str | None) -> ss
     callback=_limits,
     help="What clients are allowed. Repeatable.",
 )
-@click.option("--verbose", "-v", is_flag=True, help="Tell on stderr who comes and who leaves.")
+@click.option(
+    "--verbose", "-v", is_flag=True, help="Tell on stderr who comes and who leaves, not only whose frames were bad."
+)
 def serve(
     address: str | tuple[str, int],
     framing: Framing,
@@ -124,8 +126,7 @@ def serve(
     Limits, in bytes and seconds, none for no limit:
     """
     logging.basicConfig(format="%(asctime)s %(message)s")
-    if verbose:
-        logging.getLogger("fastframe.server").setLevel(logging.DEBUG)
+    logging.getLogger("fastframe.server").setLevel(logging.DEBUG if verbose else logging.INFO)
     handler = Discard() if discard else Echo()
     try:
         server = Server(handler, address, framing, ssl=context, workers=workers, limits=limits)
