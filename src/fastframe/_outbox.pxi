@@ -8,6 +8,8 @@ cdef enum:
     COPIED = 4096
     # As many pieces as every system's IOV_MAX allows in one call.
     PARTS = 1024
+    # Small frames that make no more bytes than these need nothing but room on the stack.
+    LITTLE = 20480
     # What a channel is given at once: the payload of one TLS record.
     CHANNEL_BYTES = 16384
 

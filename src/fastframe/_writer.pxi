@@ -303,8 +303,10 @@ cdef class FrameWriter(_Outbox):
             if given is not None:
                 given.release()
 
-    cdef bint send_or_queue(self, ff_part *parts, int count, object body, Py_ssize_t total) except -1:
-        """Send the parts of a frame, queue what is left; True if nothing is.
+    cdef bint send_or_queue(
+        self, ff_part *parts, int count, object body, Py_ssize_t total, Py_ssize_t frames=1
+    ) except -1:
+        """Send the parts of a frame, or of some, queue what is left; True if nothing is.
 
         body: what the second part lies in. An exception before the first byte takes nothing.
         """
@@ -315,18 +317,26 @@ cdef class FrameWriter(_Outbox):
                 sent = self.transmit(&parts, &left)
             except BaseException:
                 if self._error is None and size_of(parts, left) < total:
-                    self.accept(total, 1)
+                    self.accept(total, frames)
                     self.queue_rest(parts, left, body, count - left)
                 raise
-        self.accept(total, 1)
+        self.accept(total, frames)
         if sent == total:
             return self.held == 0
         self.queue_rest(parts, left, body, count - left)
         return False
 
+    cdef bint write_little(self, list items, const Layout *layout, Py_ssize_t total) except -1:
+        """Send small frames that make `total` bytes, at most LITTLE, together."""
+        cdef uint8_t frames[LITTLE + 2 * SHORT_LEAD]
+        cdef uint8_t *end = frames
+        cdef ff_part part
+        if put_frames(layout, list_items(items), len(items), COPIED, &end, sizeof(frames)) < len(items):
+            raise SystemError("the frames have another size than was measured")
+        ff_part_set(&part, frames, total)
+        return self.send_or_queue(&part, 1, None, total, len(items))
+
     cdef bint write_items(self, list items) except -1:
-        cdef _Gather gather = _Gather.__new__(_Gather)
-        cdef ff_part parts[PARTS]
         cdef Py_ssize_t total, large = 0
         cdef list frames
         cdef bytes body
@@ -339,6 +349,14 @@ cdef class FrameWriter(_Outbox):
             items = frames
         total = self.measure(items, encoded, &large)
         self.admit(total, False)
+        if total <= LITTLE and not large and items and not self.held:
+            return self.write_little(items, &whole if encoded else &self.plan.layout, total)
+        return self.gather_items(items, encoded, total, large)
+
+    cdef bint gather_items(self, list items, bint encoded, Py_ssize_t total, Py_ssize_t large) except -1:
+        """Send the frames of these, which make `total` bytes, gathered; so many of them are large."""
+        cdef _Gather gather = _Gather.__new__(_Gather)
+        cdef ff_part parts[PARTS]
         gather.writer = self
         gather.parts = parts
         gather.block = new_block(POOLED_SIZE)
