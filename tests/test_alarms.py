@@ -84,7 +84,7 @@ def test_those_that_were_forgotten_are_not_kept() -> None:
         one = One([], "y")
         alarms.set(one, 60.0)
         alarms.forget(one)
-    assert len(alarms._heap) < 200
+    assert len(alarms.heap) < 200
     assert alarms.wait(0.0) is not None
 
 

@@ -30,7 +30,8 @@ class Alarms:
     """A heap of them."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Alarmed]] = []
+        self.heap: list[tuple[float, int, Alarmed]] = []
+        """Empty, if nothing is to be looked at."""
         self._number = count()
         self._stale = 0  # entries that aren't the one's alarm any more
 
@@ -41,7 +42,7 @@ class Alarms:
                 return
             self._stale += 1
         one.alarm = when
-        heappush(self._heap, (when, next(self._number), one))
+        heappush(self.heap, (when, next(self._number), one))
 
     def forget(self, one: Alarmed) -> None:
         """Don't look at it any more."""
@@ -49,14 +50,14 @@ class Alarms:
             return
         one.alarm = None
         self._stale += 1
-        if self._stale > len(self._heap) // 2 + _TOLERATED:
-            self._heap = [entry for entry in self._heap if entry[2].alarm == entry[0]]
-            heapify(self._heap)
+        if self._stale > len(self.heap) // 2 + _TOLERATED:
+            self.heap = [entry for entry in self.heap if entry[2].alarm == entry[0]]
+            heapify(self.heap)
             self._stale = 0
 
     def wait(self, now: float) -> float | None:
         """Seconds until the next; None if there is none."""
-        heap = self._heap
+        heap = self.heap
         while heap and heap[0][2].alarm != heap[0][0]:
             heappop(heap)
             self._stale -= 1
@@ -64,10 +65,10 @@ class Alarms:
 
     def ring(self, now: float) -> None:
         """Look at all whose time it is."""
-        for _ in range(len(self._heap)):
-            if not self._heap or self._heap[0][0] > now:
+        for _ in range(len(self.heap)):
+            if not self.heap or self.heap[0][0] > now:
                 return
-            when, _, one = heappop(self._heap)
+            when, _, one = heappop(self.heap)
             if one.alarm == when:
                 one.alarm = None
                 one.look()
@@ -76,5 +77,5 @@ class Alarms:
 
     def clear(self) -> None:
         """Forget all."""
-        self._heap.clear()
+        self.heap.clear()
         self._stale = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections import deque
 from threading import get_ident
 from time import monotonic
@@ -59,7 +60,8 @@ class Loop:
         self.received = self.sent = Stats(0, 0, 0)
         self.held = 0
         """Bytes of all clients."""
-        self._events: Iterator[tuple[Any, Any, int]] = iter(())
+        self._events: Iterator[tuple[Any, Any, int]] | None = None
+        self._most = sys.maxsize if limits.max_held is None else limits.max_held
         self._again: deque[Session] = deque()
         self._asked: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self.thread: int | None = None
@@ -79,19 +81,25 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until something is to be done, and do it."""
-        self._handle()  # what a turn has left that an exception broke off
-        timeout = 0.0 if self._again or self._asked else self.alarms.wait(self.clock())
-        self._events = iter(self.poller.poll(timeout))
+        if self._events is not None:
+            self._handle(self._events)  # what a turn has left that an exception broke off
+        timeout = None
+        if self._again or self._asked:
+            timeout = 0.0
+        elif self.alarms.heap:
+            timeout = self.alarms.wait(self.clock())
+        self._events = events = iter(self.poller.poll(timeout))
         self.now = self.poller.now
-        self._handle()
-        for _ in range(len(self._again)):
-            self._again.popleft().again()
-        self.alarms.ring(self.now)
-        if self.limits.max_held is not None and self.held > self.limits.max_held:
-            self._make_room(int(self.limits.max_held * _SPARED))
-        for _ in range(len(self._asked)):
-            function, given = self._asked.popleft()
-            function(*given)
+        self._handle(events)
+        self._events = None
+        if self._again:
+            self._give_turns()
+        if self.alarms.heap:
+            self.alarms.ring(self.now)
+        if self.held > self._most:
+            self._make_room(int(self._most * _SPARED))
+        if self._asked:
+            self._do_asked()
 
     def add(self, client: Session) -> None:
         """A client has come."""
@@ -174,9 +182,18 @@ class Loop:
 
     # --- Helpers
 
-    def _handle(self) -> None:
+    def _give_turns(self) -> None:
+        for _ in range(len(self._again)):
+            self._again.popleft().again()
+
+    def _do_asked(self) -> None:
+        for _ in range(len(self._asked)):
+            function, given = self._asked.popleft()
+            function(*given)
+
+    def _handle(self, events: Iterator[tuple[Any, Any, int]]) -> None:
         hand = self.calls.frames
-        for target, what, event in self._events:
+        for target, what, event in events:
             if event or not target.plain:
                 target.ready(what, event)
                 continue

@@ -6,12 +6,15 @@ selectors makes an object of each event, which costs as much as all else that is
 from __future__ import annotations
 
 import select
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+_AT_ONCE = 128
+"""Events to ask for in one call."""
 READ, WRITE = 1, 4
 """What is waited for, and told: bits. What else is told means that the descriptor is broken, or has ended."""
 
@@ -34,8 +37,9 @@ class Epoll(Readiness):
     """Linux."""
 
     def __init__(self) -> None:
-        self._epoll = epoll = select.epoll()
-        self.poll = epoll.poll
+        self._epoll = select.epoll()
+        # Those that are more come with the next call, before others that were told.
+        self.poll = partial(self._epoll.poll, maxevents=_AT_ONCE)
 
     def watch(self, number: int, wants: int, before: int) -> None:
         # What isn't wanted is taken out: epoll would tell of a hang-up even then, again and again.
@@ -53,8 +57,6 @@ class Epoll(Readiness):
 class Kqueue(Readiness):
     """The BSDs and macOS."""
 
-    _MOST = 1024
-
     def __init__(self) -> None:
         self._kernel: Any = select
         self._kqueue = self._kernel.kqueue()
@@ -69,7 +71,7 @@ class Kqueue(Readiness):
 
     def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
         write = self._kernel.KQ_FILTER_WRITE
-        events = self._kqueue.control(None, self._MOST, timeout)
+        events = self._kqueue.control(None, _AT_ONCE, timeout)
         return [(event.ident, WRITE if event.filter == write else READ) for event in events]
 
     def close(self) -> None:
