@@ -16,7 +16,7 @@ import threading
 
 from ._aio_sending import Outlet
 from ._closing import delivers_rest
-from ._sockets import FIRST_LOOK, LAST_LOOK, UNIX
+from ._sockets import FIRST_LOOK, LAST_LOOK, UNIX, is_acknowledged
 from ._transport import lost
 from .errors import ConnectionLost, FrameError
 
@@ -270,10 +270,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             return True
         if sys.platform != "linux":
             return self.is_tls
-        from fcntl import ioctl
-        from termios import TIOCOUTQ
-
-        return not any(ioctl(number, TIOCOUTQ, bytes(4)))
+        return is_acknowledged(number)
 
     def _reset(self) -> None:
         """Make the close a reset, if there is such a thing."""

@@ -14,7 +14,7 @@ from ._engine import Poller
 from ._handler import Calls
 from ._journal import Journal
 from ._readiness import READ
-from .stats import Stats
+from .stats import Stats, total
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Loop:
         else:
             self.finished += 1
         received, sent = client.stats
-        self.received, self.sent = _sum(self.received, received), _sum(self.sent, sent)
+        self.received, self.sent = total((self.received, received)), total((self.sent, sent))
         if self.vacant is not None:
             self.vacant()
 
@@ -251,7 +251,3 @@ class Waker:
     def close(self) -> None:
         for end in self._ends:
             end.close()
-
-
-def _sum(a: Stats, b: Stats) -> Stats:
-    return Stats(*map(sum, zip(a, b, strict=True)))

@@ -12,7 +12,7 @@ from ._loop import Loop
 from ._session import Session
 from ._transport import SocketTransport
 from .errors import ConcurrentUse
-from .stats import Stats
+from .stats import Stats, total
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,11 +154,6 @@ class Service:
             loop.log.refused(error)
             return
         loop.add(session)
-
-
-def total(all_of_them: list[Stats]) -> Stats:
-    """The sum of counters."""
-    return Stats(*map(sum, zip(*all_of_them, strict=True)))
 
 
 def _secured(sock: socket.socket, context: SSLContext) -> SocketTransport:

@@ -86,6 +86,14 @@ def _begin(sock: socket.socket, address: Any, deadline: float | None) -> int:
         look = min(2 * look, LAST_LOOK)
 
 
+def is_acknowledged(number: int) -> bool:
+    """Whether the peer's system has all that was sent by TCP, the end included. Linux only."""
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+    return not any(ioctl(number, TIOCOUTQ, bytes(4)))
+
+
 def no_delay(sock: socket.socket) -> None:
     """Let TCP send what it is given, without waiting for more."""
     if sock.family in INTERNET:

@@ -15,7 +15,7 @@ from functools import partial
 from time import sleep
 
 from ._engine import wait
-from ._sockets import INTERNET, UNIX, no_delay
+from ._sockets import INTERNET, UNIX, is_acknowledged, no_delay
 from .stats import Stats
 
 TYPE_CHECKING = False
@@ -230,10 +230,7 @@ class SocketTransport(Transport):
             return receiving  # it is, but what is unread has to go first
         if sys.platform != "linux" or self.sock.family not in INTERNET:
             return False
-        from fcntl import ioctl
-        from termios import TIOCOUTQ
-
-        return not any(ioctl(self.sock.fileno(), TIOCOUTQ, bytes(4)))
+        return is_acknowledged(self.sock.fileno())
 
     def reset(self) -> None:
         width = 2 if sys.platform == "win32" else 4

@@ -13,8 +13,8 @@ from time import monotonic
 from ._journal import Journal
 from ._loop import Waker
 from ._readiness import READ, readiness
-from ._service import ServerStats, Service, total
-from .stats import Stats
+from ._service import ServerStats, Service
+from .stats import Stats, total
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Workers:
         """What those have done that have ended well."""
         reports = [ServerStats(0, 0, 0, 0, 0, 0, Stats(0, 0, 0), Stats(0, 0, 0)), *self._reports]
         *plain, received, sent = zip(*reports, strict=True)
-        return ServerStats._make([*map(sum, plain), total(list(received)), total(list(sent))])
+        return ServerStats._make([*map(sum, plain), total(received), total(sent)])
 
     def close(self) -> None:
         """Give all descriptors back. Not while it runs."""

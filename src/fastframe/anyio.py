@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 
 from . import errors
 from ._engine import Decoder, Slices
-from ._sockets import FIRST_LOOK, INTERNET, LAST_LOOK
+from ._sockets import FIRST_LOOK, INTERNET, LAST_LOOK, is_acknowledged
 from ._transport import lost
 from .framing import Framing, LengthField
 
@@ -394,9 +394,9 @@ def _is_delivered(sock: socket) -> bool:
     if sys.platform != "linux":
         return False
     from fcntl import ioctl
-    from termios import FIONREAD, TIOCOUTQ
+    from termios import FIONREAD
 
-    return not any(ioctl(sock.fileno(), FIONREAD, bytes(4)) + ioctl(sock.fileno(), TIOCOUTQ, bytes(4)))
+    return not any(ioctl(sock.fileno(), FIONREAD, bytes(4))) and is_acknowledged(sock.fileno())
 
 
 def _lost(error: BaseException) -> ConnectionLost:

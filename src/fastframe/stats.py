@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Stats(namedtuple("Stats", ["frames", "bytes", "errors"])):
     """Counters of one direction of one stream.
@@ -18,3 +22,8 @@ class Stats(namedtuple("Stats", ["frames", "bytes", "errors"])):
     frames: int
     bytes: int
     errors: int
+
+
+def total(all_of_them: Iterable[Stats]) -> Stats:
+    """The sum of counters, of one or more."""
+    return Stats(*map(sum, zip(*all_of_them, strict=True)))

@@ -14,9 +14,9 @@ from fastframe import Framing, InvalidFrame, TruncatedFrame
 from . import hexdump
 from .capture import Capture
 from .diagnosis import diagnosis
-from .expression import framing_of
 from .formats import ESCAPE, FORMATS
 from .meter import Meter
+from .options import framing_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,22 +31,9 @@ LINE = 1 << 16
 LENGTHS = "lengths"
 
 
-def _framing(ctx: click.Context, param: click.Parameter, text: str) -> Framing:
-    try:
-        return framing_of(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option(
-    "--framing",
-    metavar="FRAMING",
-    callback=_framing,
-    required=True,
-    help="A preset's name, or a description: kafka, 'LengthField(4, \"little\", max_size=1000)'.",
-)
+@framing_option
 @click.option(
     "--format",
     "form",
