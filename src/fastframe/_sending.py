@@ -36,7 +36,8 @@ class Sending(Calls):
         Raises FrameTimeout if none of it was sent: it is forgotten, call again. SendInterrupted
         if some of it was: the rest stays queued, flush() or the next send finishes it. FrameTooLarge,
         ValueError or TypeError for a payload that can't be sent, of which nothing is. An exception
-        of a signal handler passes; `pending` then says if the frame is partly sent.
+        of a signal handler passes; if `stats.sent.frames` has grown then, the frame is sent, or the rest of
+        it queued. (`pending` may be what an earlier one has left.)
         """
         if fds:
             self._gate.send(self._until(timeout), self._send_with, payload, checked(fds))
