@@ -65,8 +65,15 @@ class Poller:
         watched.wants = wants
         self._watched[number] = watched
 
+    def fileno(self) -> int:
+        """A descriptor that can be read when one of those watched is ready: for another loop to watch."""
+        return self._readiness.fileno()
+
     def receive(self, number: int, reader: FrameReader | None) -> None:
-        """If something can be received on it, and no more is to be told, have this reader read. None: only tell."""
+        """If something can be received on it, and no more is to be told, have this reader read. None: only tell.
+
+        A reader that is `_patient` receives, for its owner to read later.
+        """
         self._watched[number].reader = reader
 
     def forget(self, target: Any, number: int) -> None:
@@ -88,6 +95,7 @@ class Poller:
         """Wait for so many seconds at most, None for ever. Gives, for each descriptor that is ready, its target and:
 
             frames, 0       what was read, and there is nothing else to look at
+            [], 0           something was received, for later
             frames, 1       what was read, perhaps []: more than `most`, or bytes are held behind them, or an error
             Exception, 1    what reading has raised
             None, event     it isn't read here: READ, WRITE or other bits
@@ -114,6 +122,8 @@ class Poller:
 
     def _read(self, target: Any, reader: FrameReader) -> Event:
         try:
+            if reader._patient:
+                return target, [], 0 if reader._fetch() else 1
             frames = reader.read()
         except Exception as error:
             return target, error, 1

@@ -42,11 +42,24 @@ class FrameReader(Core):
     changes nothing, nor does an exception of a signal handler: call again.
     """
 
-    __slots__ = ("_alias", "_buffer_size", "_channel", "_fd", "_readahead", "_receive", "_source", "_waits")
+    __slots__ = (
+        "_alias",
+        "_at_eof",
+        "_buffer_size",
+        "_channel",
+        "_fd",
+        "_patient",
+        "_readahead",
+        "_receive",
+        "_source",
+        "_waits",
+    )
 
     _source: int | HasFileno | Channel
     _channel: Channel | None
     _waits: bool  # the system call itself may wait, where the socket does
+    _patient: bool  # what reads waits for what `_fetch` receives
+    _at_eof: bool  # it has received the end, of which reading makes what it is
     _fd: int
     _alias: Alias | None
     _receive: Callable[..., bytes]
@@ -66,7 +79,7 @@ class FrameReader(Core):
         self._source, self._buffer_size, self._readahead = source, size, bool(readahead)
         self._receive = self._alias.recv if self._alias is not None else os.read
         self._channel = source if isinstance(source, Channel) else None
-        self._waits = False
+        self._waits = self._patient = self._at_eof = False
         self._idle = True
 
     def fileno(self) -> int:
@@ -160,6 +173,20 @@ class FrameReader(Core):
         finally:
             self._idle = True
 
+    def _fetch(self) -> bool:
+        """Receive once, for those that read later. True: something was received. False: look what has stopped it.
+
+        Raises a plain OSError, and what parsing raises of what stands before the loss of the connection.
+        """
+        try:
+            del self._idle
+        except AttributeError:
+            raise self._taken() from None
+        try:
+            return self._error is None and not self._at_eof and self._receive_once() and self._is_whole()
+        finally:
+            self._idle = True
+
     # What is called while the object is taken. Loops have to be here, not in the `try` of the methods above: CPython 3.13
     # leaves some of their jumps out of it, and a signal handler that raises there would leave the object taken.
 
@@ -205,8 +232,25 @@ class FrameReader(Core):
             if self._out or self._error is not None or not self._pull():
                 return
 
+    def _is_whole(self) -> bool:
+        """False if a receive has found the end. If it has lost the connection, what was received stands before that."""
+        if self._error is None:
+            return not self._at_eof
+        lost, self._error = self._error, None
+        self._run(ALL)
+        self._error = self.error or lost
+        return False
+
     def _pull(self) -> bool:
         """Receive once; False if that would have to wait. The end, or a broken connection, is in `_error` then."""
+        if not self._at_eof and (self._patient or not self._receive_once()):
+            return False
+        if self._at_eof:
+            self._end()
+        return True
+
+    def _receive_once(self) -> bool:
+        """False if that would have to wait. The end is in `_at_eof` then, a broken connection in `_error`."""
         queue, fd, alias = self._queue, self._fd, self._alias
         held, size = len(queue), self._ask()
         if self._channel is not None:
@@ -231,8 +275,7 @@ class FrameReader(Core):
                 return True
             # So Linux tells a terminal's master that its other side has been closed.
             queue.append(b"")
-        if not queue[-1]:
-            self._end()
+        self._at_eof = not queue[-1]
         return True
 
     def _pull_from(self, channel: Channel, size: int) -> bool:
@@ -246,8 +289,7 @@ class FrameReader(Core):
             return True
         if len(queue) == held:
             return False
-        if not queue[-1]:
-            self._end()
+        self._at_eof = not queue[-1]
         return True
 
     def _end(self) -> None:

@@ -114,6 +114,8 @@ cdef class FrameReader(_Stream):
     cdef bint trickles  # little came the last time
     cdef bint modest  # a large frame has just ended: take little, another one may follow
     cdef public bint _waits  # the system call itself may wait, where the socket does
+    cdef public bint _patient  # what reads waits for what `fetch` receives
+    cdef bint fetching
 
     def __init__(self, source, framing, *, buffer_size=BUFFER_SIZE, readahead=True):
         if self.plan is not None:
@@ -297,6 +299,36 @@ cdef class FrameReader(_Stream):
         finally:
             self.busy = False
 
+    def _fetch(self):
+        """Receive once, for those that read later. True: something was received. False: look what has stopped it.
+
+        Raises a plain OSError, and what parsing raises of what stands before the loss of the connection.
+        """
+        return self.fetch()
+
+    cdef bint fetch(self) except -1:
+        self.enter()
+        try:
+            if self._error is not None or self.broken is not None or self.at_eof:
+                return False
+            self.fetching = True
+            return self.pull() > 0 and not self.at_eof
+        except ConnectionLost:
+            return False  # it stays
+        finally:
+            self.fetching = self.busy = False
+
+    cdef int lose(self, int error) except -1:
+        """The connection is lost, behind what was received."""
+        if self.fetching:
+            self.begin()
+            self.deliver()
+            self.conclude(len(self.out) > 0)
+        if self._error is None:
+            self._error = ConnectionLost(error, strerror(error))
+            self.errors = 1
+        return self.check()
+
     cdef int deliver(self) except -1:
         """Deliver what is complete of the target and the queue."""
         if self.target != NULL:
@@ -324,6 +356,8 @@ cdef class FrameReader(_Stream):
         cdef Py_ssize_t got, ask
         if self.at_eof:
             return 1
+        if self._patient and not self.fetching:
+            return -1
         if self.target != NULL and self.filled < self.payload:
             self.grow_target(SLACK)
             got = self.receive(
@@ -380,9 +414,8 @@ cdef class FrameReader(_Stream):
             elif ff_is_local(error):
                 raise OSError(error, strerror(error))
             else:
-                self._error = ConnectionLost(error, strerror(error))
-                self.errors = 1
-                self.check()
+                self.lose(error)
+                return -1
 
     cdef Py_ssize_t receive_from(self, object channel, uint8_t *data, Py_ssize_t size) except -2:
         """As `receive`, from a channel."""

@@ -5,6 +5,8 @@ selectors makes an object of each event, which costs as much as all else that is
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 from functools import partial
 
@@ -29,6 +31,10 @@ class Readiness:
         """Wait for what `wants` says on this descriptor from now on; `before`: for what until now, 0 for nothing."""
         raise NotImplementedError
 
+    def fileno(self) -> int:
+        """Can be read when one of them is ready. OSError where there is no such descriptor."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
     def close(self) -> None:
         """Forget all of them."""
 
@@ -49,6 +55,9 @@ class Epoll(Readiness):
             self._epoll.modify(number, wants)
         else:
             self._epoll.register(number, wants)
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
 
     def close(self) -> None:
         self._epoll.close()
@@ -73,6 +82,10 @@ class Kqueue(Readiness):
         write = self._kernel.KQ_FILTER_WRITE
         events = self._kqueue.control(None, _AT_ONCE, timeout)
         return [(event.ident, WRITE if event.filter == write else READ) for event in events]
+
+    def fileno(self) -> int:
+        number: int = self._kqueue.fileno()
+        return number
 
     def close(self) -> None:
         self._kqueue.close()
