@@ -68,7 +68,7 @@ cdef class Poller:
     def receive(self, number, FrameReader reader):
         """If something can be received on it, and no more is to be told, have this reader read. None: only tell.
 
-        A reader that is `_patient` receives, for its owner to read later.
+        While it is `_patient`, it is only told.
         """
         cdef _Watched watched = self.watched[number]
         watched.reader = reader
@@ -93,7 +93,6 @@ cdef class Poller:
         """Wait for so many seconds at most, None for ever. Gives, for each descriptor that is ready, its target and:
 
             frames, 0       what was read, and there is nothing else to look at
-            [], 0           something was received, for later
             frames, 1       what was read, perhaps []: more than `most`, or bytes are held behind them, or an error
             Exception, 1    what reading has raised
             None, event     it isn't read here: READ, WRITE or other bits
@@ -118,13 +117,10 @@ cdef class Poller:
                 continue  # closed since then
             event = told[1]
             reader = watched.reader
-            if reader is None or event != COMES:
+            if reader is None or event != COMES or reader._patient:
                 self.ready.append((watched.target, None, event))
                 continue
             watched.active = self.time
-            if reader._patient:
-                self.fetch(watched.target, reader)
-                continue
             try:
                 frames = reader.take()
             except Exception as error:
@@ -133,13 +129,6 @@ cdef class Poller:
                 self.ready.append((watched.target, frames, self.is_odd(reader, frames)))
         ready, self.ready = self.ready, []
         return ready
-
-    cdef int fetch(self, target, FrameReader reader) except -1:
-        try:
-            self.ready.append((target, [], 0 if reader.fetch() else 1))
-        except Exception as error:
-            self.ready.append((target, error, 1))
-        return 0
 
     cdef int is_odd(self, FrameReader reader, list frames) noexcept:
         """Whether there is more to see to than these frames."""

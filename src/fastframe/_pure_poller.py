@@ -72,7 +72,7 @@ class Poller:
     def receive(self, number: int, reader: FrameReader | None) -> None:
         """If something can be received on it, and no more is to be told, have this reader read. None: only tell.
 
-        A reader that is `_patient` receives, for its owner to read later.
+        While it is `_patient`, it is only told.
         """
         self._watched[number].reader = reader
 
@@ -95,7 +95,6 @@ class Poller:
         """Wait for so many seconds at most, None for ever. Gives, for each descriptor that is ready, its target and:
 
             frames, 0       what was read, and there is nothing else to look at
-            [], 0           something was received, for later
             frames, 1       what was read, perhaps []: more than `most`, or bytes are held behind them, or an error
             Exception, 1    what reading has raised
             None, event     it isn't read here: READ, WRITE or other bits
@@ -112,7 +111,7 @@ class Poller:
             watched = self._watched.get(number)
             if watched is None:
                 continue  # closed since then
-            if watched.reader is None or event != READ:
+            if watched.reader is None or event != READ or watched.reader._patient:
                 self._ready.append((watched.target, None, event))
                 continue
             watched.active = self._time
@@ -122,8 +121,6 @@ class Poller:
 
     def _read(self, target: Any, reader: FrameReader) -> Event:
         try:
-            if reader._patient:
-                return target, [], 0 if reader._fetch() else 1
             frames = reader.read()
         except Exception as error:
             return target, error, 1

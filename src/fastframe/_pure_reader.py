@@ -58,7 +58,7 @@ class FrameReader(Core):
     _source: int | HasFileno | Channel
     _channel: Channel | None
     _waits: bool  # the system call itself may wait, where the socket does
-    _patient: bool  # what reads waits for what `_fetch` receives
+    _patient: bool  # reads don't receive, only `_fetch` does
     _at_eof: bool  # it has received the end, of which reading makes what it is
     _fd: int
     _alias: Alias | None

@@ -110,11 +110,11 @@ cdef class FrameReader(_Stream):
 
     cdef _Handle handle
     cdef Py_ssize_t buffer_size
-    cdef bint at_eof  # the last receive found the end
+    cdef readonly bint _at_eof  # the last receive found the end
     cdef bint trickles  # little came the last time
     cdef bint modest  # a large frame has just ended: take little, another one may follow
     cdef public bint _waits  # the system call itself may wait, where the socket does
-    cdef public bint _patient  # what reads waits for what `fetch` receives
+    cdef public bint _patient  # reads don't receive, only `fetch` does
     cdef bint fetching
 
     def __init__(self, source, framing, *, buffer_size=BUFFER_SIZE, readahead=True):
@@ -151,7 +151,7 @@ cdef class FrameReader(_Stream):
             while not self.out and self.trouble is None:
                 if self.pull() < 0:
                     break
-                if self.at_eof:
+                if self._at_eof:
                     self.last()
                     break
                 self.deliver()
@@ -181,7 +181,7 @@ cdef class FrameReader(_Stream):
                 if self.pull() < 0:
                     self.settle()
                     return self.batch_of(None)
-                if self.at_eof:
+                if self._at_eof:
                     self.last()
                     return self.batch_out()
         finally:
@@ -210,7 +210,7 @@ cdef class FrameReader(_Stream):
                 if self.pull() < 0:
                     self.settle()
                     return None
-                if self.at_eof:
+                if self._at_eof:
                     self.last()
         finally:
             self.busy = False
@@ -276,7 +276,7 @@ cdef class FrameReader(_Stream):
                 if self.pull() < 0:
                     self.settle()
                     return None
-                if self.at_eof:
+                if self._at_eof:
                     self.last()
             return len(self.out[0]) if self.out else -1
         except FrameError:
@@ -309,10 +309,10 @@ cdef class FrameReader(_Stream):
     cdef bint fetch(self) except -1:
         self.enter()
         try:
-            if self._error is not None or self.broken is not None or self.at_eof:
+            if self._error is not None or self.broken is not None or self._at_eof:
                 return False
             self.fetching = True
-            return self.pull() > 0 and not self.at_eof
+            return self.pull() > 0 and not self._at_eof
         except ConnectionLost:
             return False  # it stays
         finally:
@@ -352,9 +352,9 @@ cdef class FrameReader(_Stream):
         return self.check()
 
     cdef int pull(self) except -2:
-        """One receive: 1 if bytes came, or the end, then `at_eof`; -1 if it would have to wait."""
+        """One receive: 1 if bytes came, or the end, then `_at_eof`; -1 if it would have to wait."""
         cdef Py_ssize_t got, ask
-        if self.at_eof:
+        if self._at_eof:
             return 1
         if self._patient and not self.fetching:
             return -1
@@ -405,7 +405,7 @@ cdef class FrameReader(_Stream):
             if got > size:
                 raise SystemError(f"the system received {got} bytes into a buffer of {size}")
             if got >= 0:
-                self.at_eof = got == 0
+                self._at_eof = got == 0
                 return got
             if ff_would_block(error):
                 return -1
@@ -432,7 +432,7 @@ cdef class FrameReader(_Stream):
         if PyBytes_GET_SIZE(got) > size:
             raise SystemError(f"the channel received {len(got)} bytes where {size} were wanted")
         memcpy(data, PyBytes_AS_STRING(got), PyBytes_GET_SIZE(got))
-        self.at_eof = not got
+        self._at_eof = not got
         return PyBytes_GET_SIZE(got)
 
 
