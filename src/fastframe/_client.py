@@ -69,15 +69,21 @@ class Client:
         which ends this client; ConnectionClosed, ConnectionLost. A handler needn't catch the last three for the client that it was
         called for. OSError: the system has no memory for it now.
         """
-        if not self._write(self._writer.write, payload):
+        sent = self._writer._rush(payload)
+        if sent:
+            return
+        if sent is None or not self._write(self._writer.write, payload):
             self._loop.call(self._unsent)
 
     def send_many(self, payloads: Iterable[Buffer]) -> None:
         """Send frames, in few system calls: all, or none if it raises as `send` does. Any thread may."""
+        sent = self._writer._rush(payloads)
+        if sent:
+            return
         if type(payloads) is not list:
             # They may take their time, during which the lock is the others'; and may all be made in the same memory.
             payloads = [one if type(one) is bytes else memoryview(one).tobytes() for one in payloads]
-        if not self._write(self._writer.write_many, payloads):
+        if sent is None or not self._write(self._writer.write_many, payloads):
             self._loop.call(self._unsent)
 
     def close(self) -> None:
@@ -194,11 +200,13 @@ class Client:
     def _refuse(self) -> None:
         """Let nothing more be sent."""
         with self._lock:
+            self._writer._still()
             if self._refusal is None:
                 self._refusal = ConnectionClosed("the connection is closed")
 
     def _cannot_send(self, error: QueueFull | OSError) -> None:
         """A send has failed. If that is the client's fault, let nothing more be sent; what it has sent still comes."""
+        self._writer._still()
         if isinstance(error, QueueFull):
             self._refusal = error
             self._loop.call(self._overflow)

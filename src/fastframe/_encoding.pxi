@@ -103,7 +103,7 @@ cdef _Plan plan_kept(object framing):
     kept = framing._plan
     if type(kept) is _Plan:
         return <_Plan>kept
-    plan = plan_of(framing)
+    plan = new_plan(framing)
     # What owns the same bytes: a plan that owns the framing that keeps it is a circle.
     plan.framing = framing._given
     if plan.layout.kind == DELIMITED:

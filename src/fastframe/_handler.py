@@ -71,16 +71,16 @@ class Replies:
 
     def frames(self, conn: Client, frames: list[bytes]) -> None:
         """Handle them. If the function raises, or returns what can't be sent, the replies before are sent."""
+        function = self._function
         replies: list[Any] = []
         try:
-            replies.extend(map(self._function, frames))
+            for frame in frames:
+                replies.append(function(frame))  # noqa: PERF401 - those before one that raises are kept
         except BaseException:
             with suppress(FrameError):
                 self._send(conn, replies)
             raise
         self._send(conn, replies)
-        if len(replies) < len(frames):
-            raise RuntimeError("the handler raised StopIteration")
 
     def _send(self, conn: Client, replies: list[Any]) -> None:
         if not self._simple:

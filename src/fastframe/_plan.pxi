@@ -12,8 +12,21 @@ cdef class _Plan:
         PyMem_Free(self.layout.end_size)
 
 
+# A server's clients have one between them.
+cdef _Plan last_plan = None
+
+
 cdef _Plan plan_of(object framing):
-    """The plan of `framing`; TypeError if it isn't a description."""
+    """The plan of `framing`; TypeError if it isn't a description. Nobody changes it."""
+    global last_plan
+    cdef _Plan plan = last_plan
+    if plan is None or plan.framing is not framing:
+        plan = new_plan(framing)
+        last_plan = plan
+    return plan
+
+
+cdef _Plan new_plan(object framing):
     if not isinstance(framing, Framing):
         raise TypeError(f"framing must be a fastframe.Framing, not {type(framing).__name__}")
     cdef _Plan plan = _Plan.__new__(_Plan)

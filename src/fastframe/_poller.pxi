@@ -27,9 +27,10 @@ cdef class Poller:
 
     cdef object clock
     cdef object readiness
-    cdef dict watched
-    cdef list events
-    cdef Py_ssize_t at  # the next event to look at
+    cdef _Epoll epoll  # that, if it is one
+    cdef list watched  # by their numbers, which are small
+    cdef list events  # of another
+    cdef Py_ssize_t at  # the next one to look at
     cdef Py_ssize_t most
     cdef list ready
     cdef double time
@@ -40,10 +41,12 @@ cdef class Poller:
         self.most = operator_index(most)
         self.time = clock()
         self.clock = clock
-        self.watched = {}
+        self.watched = []
         self.events = []
         self.ready = []
-        self.readiness = readiness()
+        if FF_EPOLL:
+            self.epoll = _Epoll()
+        self.readiness = readiness() if self.epoll is None else self.epoll
 
     @property
     def now(self):
@@ -52,14 +55,19 @@ cdef class Poller:
 
     def watch(self, target, number, wants):
         """Wait for READ, WRITE, or both on this descriptor; 0: for nothing. OSError if the system can't."""
-        cdef _Watched watched = self.watched.get(number)
+        cdef Py_ssize_t place = number
+        cdef _Watched watched = self.at_number(place)
+        if place < 0:
+            raise ValueError(f"the descriptor {number} is not open")
         if watched is None or watched.target is not target:
             watched = _Watched.__new__(_Watched)
             watched.target = target
+        while len(self.watched) <= place:
+            self.watched.append(None)
         if wants != watched.wants:
             self.readiness.watch(number, wants, watched.wants)
         watched.wants = wants
-        self.watched[number] = watched
+        self.watched[place] = watched
 
     def fileno(self):
         """A descriptor that can be read when one of those watched is ready: for another loop to watch."""
@@ -70,14 +78,14 @@ cdef class Poller:
 
         While it is `_patient`, it is only told.
         """
-        cdef _Watched watched = self.watched[number]
-        watched.reader = reader
+        self.known(number).reader = reader
 
     def forget(self, target, number):
         """The descriptor is about to be closed, or is somebody else's by now."""
-        cdef _Watched watched = self.watched.get(number)
+        cdef Py_ssize_t place = number
+        cdef _Watched watched = self.at_number(place)
         if watched is not None and watched.target is target:
-            del self.watched[number]
+            self.watched[place] = None
             if watched.wants:
                 try:
                     self.readiness.watch(number, 0, watched.wants)
@@ -86,8 +94,7 @@ cdef class Poller:
 
     def active(self, number):
         """When something was last received on it by `poll`, on the clock given; 0: never."""
-        cdef _Watched watched = self.watched[number]
-        return watched.active
+        return self.known(number).active
 
     def poll(self, timeout):
         """Wait for so many seconds at most, None for ever. Gives, for each descriptor that is ready, its target and:
@@ -102,20 +109,16 @@ cdef class Poller:
         """
         cdef _Watched watched
         cdef FrameReader reader
-        cdef int event
-        cdef tuple told
+        cdef Py_ssize_t number = 0
+        cdef int event = 0
         cdef list frames
-        if self.at == len(self.events):
-            self.events = self.readiness.poll(timeout)
-            self.at = 0
+        if not self.is_left():
+            self.wait(timeout)
         self.time = self.clock()
-        while self.at < len(self.events) and len(self.ready) < AT_ONCE:
-            told = self.events[self.at]
-            self.at += 1
-            watched = self.watched.get(told[0])
+        while len(self.ready) < AT_ONCE and self.next(&number, &event):
+            watched = self.at_number(number)
             if watched is None:
                 continue  # closed since then
-            event = told[1]
             reader = watched.reader
             if reader is None or event != COMES or reader._patient:
                 self.ready.append((watched.target, None, event))
@@ -129,6 +132,49 @@ cdef class Poller:
                 self.ready.append((watched.target, frames, self.is_odd(reader, frames)))
         ready, self.ready = self.ready, []
         return ready
+
+    cdef bint is_left(self) noexcept:
+        """Whether there are events that nobody has looked at."""
+        if self.epoll is not None:
+            return self.epoll.at < self.epoll.count
+        return self.at < len(self.events)
+
+    cdef int wait(self, timeout) except -1:
+        """Wait for events."""
+        if self.epoll is not None:
+            return self.epoll.wait(timeout)
+        self.events = self.readiness.poll(timeout)
+        self.at = 0
+        return 0
+
+    cdef bint next(self, Py_ssize_t *number, int *event) except -1:
+        """The next event; whether there is one."""
+        cdef ff_event *found
+        cdef tuple told
+        if not self.is_left():
+            return False
+        if self.epoll is not None:
+            found = &self.epoll.found[self.epoll.at]
+            self.epoll.at += 1
+            number[0] = ff_event_number(found)
+            event[0] = ff_event_bits(found)
+            return True
+        told = self.events[self.at]
+        self.at += 1
+        number[0] = told[0]
+        event[0] = told[1]
+        return True
+
+    cdef inline _Watched at_number(self, Py_ssize_t number):
+        """What is watched there, or None."""
+        return <_Watched>self.watched[number] if 0 <= number < len(self.watched) else None
+
+    cdef _Watched known(self, number):
+        """What is watched there. KeyError: nothing is."""
+        cdef _Watched watched = self.at_number(number)
+        if watched is None:
+            raise KeyError(number)
+        return watched
 
     cdef int is_odd(self, FrameReader reader, list frames) noexcept:
         """Whether there is more to see to than these frames."""

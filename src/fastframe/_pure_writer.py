@@ -235,12 +235,14 @@ class FrameWriter(Guarded):
         finally:
             self._idle = True
 
-    def _dash(self, payload: Buffer) -> bool | None:
-        """Write where nobody has to be asked: False, `write` has to do it."""
+    def _dash(self, payload: object) -> bool | None:
+        """Write where nobody has to be asked: False, `write` or `write_many` has to do it."""
         return False
 
+    _rush = _dash
+
     def _calm(self) -> None:
-        """Let everybody `_dash`: nobody does."""
+        """Let everybody do so: nobody does."""
 
     def _still(self, alone: bool = False) -> None:
         """Wait for those who do."""

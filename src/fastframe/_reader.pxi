@@ -2,7 +2,7 @@
 
 cdef enum:
     # A socket takes or gives fewer bytes than these in less time than it takes to let other threads run, and come back.
-    SWIFT = 16384
+    SWIFT = 20480
 
 
 cdef class _Handle:
@@ -145,7 +145,7 @@ cdef class FrameReader(_Stream):
     cdef list take(self):
         self.enter()
         try:
-            self.begin()
+            self.check()
             if not self.out:
                 self.deliver()
             while not self.out and self.trouble is None:
@@ -156,7 +156,7 @@ cdef class FrameReader(_Stream):
                     break
                 self.deliver()
             self.settle()
-            self.conclude(len(self.out) > 0)
+            self.conclude(bool(self.out))
             return self.hand()
         finally:
             self.busy = False

@@ -54,9 +54,7 @@ class Session(Client):
 
     def __init__(self, loop: Loop, transport: Transport, address: Any, framing: Framing, send_framing: Framing) -> None:
         limits = loop.limits
-        self._loop = loop
-        self._transport = transport
-        self._address = address
+        self._loop, self._transport, self._address = loop, transport, address
         self.number = transport.watched
         self._reader = FrameReader(transport.receiving, framing, buffer_size=limits.turn_bytes)
         self._writer = FrameWriter(
@@ -66,6 +64,7 @@ class Session(Client):
             low_water=limits.low_water,
             max_pending=limits.max_pending,
         )
+        self._writer._calm()
         transport.expect(framing)
         self._lock = threading.RLock()
         self._refusal = None
@@ -79,8 +78,7 @@ class Session(Client):
         self._is_over = False
         self._shaking = True  # TLS's handshake isn't over
         self._ended = False  # nothing more comes
-        self._paused = False
-        self._hides = False
+        self._paused = self._hides = False
         self._is_queued = False  # in the loop
         self._reads = False
         self._wants = 0
@@ -169,6 +167,7 @@ class Session(Client):
         self._is_over = True
         self._reads = self.plain = False
         self._backlog = None
+        self._writer._still(alone=True)
         self._lock = threading.RLock()  # the other one may be a thread's that isn't here
         self._refusal = ConcurrentUse("the client belongs to the process that this one was forked from")
         self._transport.close()

@@ -19,6 +19,7 @@ caller with ConcurrentUse. The GIL is released around each system call.
     _writer.pxi    frames on their way to it
     _gather.pxi    many frames on their way into few system calls
     _slices.pxi    payloads, as many at a time as go out together
+    _epoll.pxi     which of them are ready, on Linux
     _poller.pxi    many descriptors at once
 """
 
@@ -121,6 +122,17 @@ cdef extern from "_sys.h":
     ff_count ff_read(ff_fd, int, int, int, void *, size_t) nogil
     ff_count ff_write(ff_fd, int, int, ff_part *, int) nogil
 
+cdef extern from "_epoll.h":
+    const bint FF_EPOLL
+    ctypedef struct ff_event:
+        pass
+    int ff_epoll_create() nogil
+    int ff_epoll_watch(int, int, int, int) nogil
+    int ff_epoll_wait(int, ff_event *, int, int) nogil
+    void ff_epoll_close(int) nogil
+    int ff_event_number(const ff_event *) nogil
+    int ff_event_bits(const ff_event *) nogil
+
 include "_plan.pxi"
 include "_batch.pxi"
 include "_input.pxi"
@@ -133,4 +145,5 @@ include "_outbox.pxi"
 include "_writer.pxi"
 include "_gather.pxi"
 include "_slices.pxi"
+include "_epoll.pxi"
 include "_poller.pxi"

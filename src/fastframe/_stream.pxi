@@ -63,6 +63,11 @@ cdef class _Stream(_Queue):
     cdef int begin(self) except -1:
         """Begin a call that delivers to `out`."""
         self.check()
+        self.collect()
+        return 0
+
+    cdef inline int collect(self) except -1:
+        """Have a list for frames."""
         if self.out is None:
             self.out = []
         return 0
@@ -87,8 +92,9 @@ cdef class _Stream(_Queue):
 
     cdef list hand(self):
         """The frames that this call returns."""
-        frames, self.out = self.out, None
-        return frames
+        cdef list frames = self.out
+        self.out = None
+        return [] if frames is None else frames
 
     cdef int judge(self, const uint8_t *data, Py_ssize_t size, Py_ssize_t at) except -1:
         """Whether the frame `at` bytes behind the stream's position, `size` bytes of it at `data`, is complete."""
@@ -165,6 +171,7 @@ cdef class _Stream(_Queue):
                 if batch is not None:
                     batch.add(at + self.span.low, length, (size - at) // self.span.total)
                 else:
+                    self.collect()
                     frame = PyBytes_FromStringAndSize(<const char *>data + at + self.span.low, length)
                     self.out.append(frame)
                 at += self.span.total
@@ -280,6 +287,7 @@ cdef class _Stream(_Queue):
         """Deliver the complete frame in the target."""
         try:
             # Its place first: once taken it must not get lost.
+            self.collect()
             self.out.append(None)
             try:
                 self.out[len(self.out) - 1] = self.take_target()

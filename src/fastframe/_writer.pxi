@@ -1,5 +1,20 @@
 # The frames on their way out.
 
+cdef Py_ssize_t little_size(const Layout *layout, PyObject **item, Py_ssize_t count) noexcept:
+    """The bytes of the frames of these, if they are few and small `bytes`; else 0."""
+    cdef Py_ssize_t total = 0, size, i
+    for i in range(count):
+        if not is_bytes(item[i]) or raw_size(item[i]) >= COPIED:
+            return 0
+        size = frame_size(layout, raw_size(item[i]))
+        if size < 0:
+            return 0
+        total += size
+        if total > LITTLE:
+            return 0
+    return total
+
+
 cdef class FrameWriter(_Outbox):
     """Writes frames to a descriptor, without ever waiting: what the kernel doesn't take is queued.
 
@@ -69,9 +84,22 @@ cdef class FrameWriter(_Outbox):
 
         Nothing is taken if the iterable raises, or one of the payloads isn't taken, as by `write`.
         """
+        cdef Py_ssize_t total
         if not self.busy:
             self.last = 0
+            if type(payloads) is list and not self.held and self._error is None and self.plan is not None:
+                total = little_size(&self.plan.layout, list_items(payloads), len(payloads))
+                if 0 < total <= self.max_pending:
+                    return self.write_shown(payloads, total)
         return self.write_list(payloads_of(payloads))
+
+    cdef bint write_shown(self, list items, Py_ssize_t total) except -1:
+        """Send small frames out of the caller's own list: they are copied before any other code can change it."""
+        self.busy = True
+        try:
+            return self.write_little(items, &self.plan.layout, total)
+        finally:
+            self.busy = False
 
     cdef bint write_list(self, list items) except -1:
         """Send the frames of these payloads, which are `bytes`."""
@@ -176,12 +204,56 @@ cdef class FrameWriter(_Outbox):
             self.lose(error)
         return False
 
+    def _rush(self, given):
+        """As `write` of small `bytes`, or `write_many` of a list of them, where nobody has to be asked: see `_calm`.
+
+        True if all of it is sent. None if some of it is, and the rest queued. False: nothing has happened, or the
+        connection is lost; the others will do, or tell. Neither Python code nor another thread runs inside.
+        """
+        cdef uint8_t frames[LITTLE + 2 * SHORT_LEAD]
+        cdef uint8_t *end = frames
+        cdef PyObject *single = <PyObject *>given
+        cdef PyObject **items = &single
+        cdef Py_ssize_t count = 1, total, got
+        cdef ff_part part
+        cdef int error
+        if not self.calm or self.busy or self.held or self._error is not None:
+            return False
+        if type(given) is list:
+            items = list_items(given)
+            count = len(<list>given)
+        total = little_size(&self.plan.layout, items, count)
+        if not total or (type(given) is list and total > self.max_pending):
+            return False
+        put_frames(&self.plan.layout, items, count, COPIED, &end, sizeof(frames))
+        ff_part_set(&part, frames, total)
+        got = ff_write(self.handle.fd, True, self.handle.blocking, &part, 1)
+        if got == total:
+            self.accept(total, count)
+            return True
+        if got >= 0:
+            return self.keep_rest(&part, got, total, count)
+        error = ff_last_error()
+        if not (ff_would_block(error) or ff_interrupted(error) or ff_is_local(error)):
+            self.end(ConnectionLost(error, strerror(error)))
+        return False
+
+    cdef keep_rest(self, ff_part *part, Py_ssize_t sent, Py_ssize_t total, Py_ssize_t frames):
+        """Queue what the kernel hasn't taken of these frames: None."""
+        cdef int left = 1
+        self.busy = True
+        try:
+            self.accept(total, frames)
+            self.queue_rest(ff_parts_skip(part, &left, sent), left, None, 0)
+        finally:
+            self.busy = False
+
     def _calm(self):
-        """Let everybody `_dash`, until `_still`; whoever writes in another way calls `_still` first."""
+        """Let everybody `_dash` or `_rush`, until `_still`. Where some `_dash`, others call that before they write."""
         self.calm = not self.held and self.handle.is_socket and self.handle.channel is None and self._error is None
 
     def _still(self, alone=False):
-        """Let nobody `_dash` any more, and wait for another thread that does: a call that never waits itself.
+        """Let nobody do so any more, and wait for another thread that does: a call that never waits itself.
 
         alone: there are no other threads, after a fork.
         """
