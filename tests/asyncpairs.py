@@ -14,7 +14,7 @@ import pytest
 
 import fastframe as ff
 from connections import FRAMING, LONG, needs_unix, raw_pair
-from fastframe import _aio_connection, _aio_protocol, _aio_sending
+from fastframe import _aio_hub, _aio_inbox, _aio_link, _aio_sending
 from fastframe.asyncio import Connection, FrameProtocol, open_connection, open_unix_connection
 from tlspairs import contexts
 
@@ -28,9 +28,10 @@ Runs = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture(autouse=True)
 def on_engine(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_aio_connection, _aio_protocol):
+    for module in (_aio_inbox, _aio_link):
         monkeypatch.setattr(module, "Decoder", engine.Decoder)
-    monkeypatch.setattr(_aio_protocol, "FrameReader", engine.FrameReader)
+    monkeypatch.setattr(_aio_hub, "Poller", engine.Poller)
+    monkeypatch.setattr(_aio_link, "FrameReader", engine.FrameReader)
     monkeypatch.setattr(_aio_sending, "FrameWriter", engine.FrameWriter)
 
 
@@ -46,7 +47,7 @@ def loop_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if kind == "uvloop":
         pytest.importorskip("uvloop")
     if kind == "fed":
-        monkeypatch.setattr(_aio_protocol, "reads_itself", lambda link: False)
+        monkeypatch.setattr(_aio_link, "reads_itself", lambda link: False)
     return kind
 
 

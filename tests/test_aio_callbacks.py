@@ -161,7 +161,7 @@ def test_framing_changes_between_callbacks(run: Any) -> None:
     async def work() -> None:
         protocol, peer = await attached(Keeper(framing=FRAMING))
         await give(peer, wire(b"old") + b"\0\0")
-        await until(lambda: protocol._link._stream.buffered == 2)
+        await until(lambda: protocol._link.stream.buffered == 2)
         protocol.pause_reading()
         await give(peer, b"abcd")
         protocol.framing = ff.FixedSize(2)
@@ -171,7 +171,7 @@ def test_framing_changes_between_callbacks(run: Any) -> None:
         await until(lambda: len(protocol.frames) == 4)
         assert protocol.frames == [b"old", b"\0\0", b"ab", b"cd"]
         await give(peer, b"e")
-        await until(lambda: protocol._link._stream.buffered == 1)
+        await until(lambda: protocol._link.stream.buffered == 1)
         protocol.framing = ff.FixedSize(1)
         await until(lambda: len(protocol.frames) == 5)
         protocol.abort()

@@ -14,7 +14,7 @@ import pytest
 import fastframe as ff
 from asyncpairs import connected, faults, give, loop_kind, on_engine, run, take, turns, until, waiting
 from connections import FRAMING, needs_unix, reset, wire
-from fastframe import _aio_connection
+from fastframe import _aio_inbox
 
 __all__ = ["faults", "loop_kind", "on_engine", "run"]  # the fixtures that pytest is to find here
 
@@ -115,7 +115,7 @@ def test_good_frames_come_before_a_bad_one(run: Any) -> None:
         conn, peer = await connected(framing=FRAMING.replace(max_size=10))
         async with conn:
             await give(peer, wire(b"1", b"2") + b"\0\0\0\x0b" + bytes(1000))
-            await until(lambda: conn._inbox.decoder.buffered > 1000)
+            await until(lambda: conn._inbox.stream.buffered > 1000)
             assert await conn.recv_many() == [b"1", b"2"]
             for _ in range(2):
                 with pytest.raises(ff.FrameTooLarge) as caught:
@@ -124,7 +124,7 @@ def test_good_frames_come_before_a_bad_one(run: Any) -> None:
             await give(peer, bytes(100_000))
             with pytest.raises(ff.FrameTooLarge):
                 await conn.recv_many()
-            assert conn._inbox.decoder.buffered == 0
+            assert conn._inbox.stream.buffered == 0
             await conn.send(b"still")
             assert await take(peer, 9) == wire(b"still")
             peer.close()
@@ -142,7 +142,7 @@ def test_good_frames_come_before_a_reset(run: Any, kind: str) -> None:
         await give(peer, wire(b"1", b"2") + b"\0\0\0\5he")
         if kind == "unix":
             await conn.send(b"left unread, it makes the close a reset")
-        await until(lambda: conn._inbox.decoder.buffered == 16)
+        await until(lambda: conn._inbox.stream.buffered == 16)
         reset(peer)
         assert await conn.recv() == b"1"
         assert await conn.recv() == b"2"
@@ -161,7 +161,7 @@ def test_good_frames_come_before_a_reset(run: Any, kind: str) -> None:
 def test_what_came_is_received_behind_a_send_that_found_the_peer_gone(run: Any) -> None:
     async def work() -> None:
         conn, peer = await connected("unix")
-        conn._inbox.pause(_aio_connection.FULL)  # as if it had come in the very moment of the send
+        conn._inbox.pause(_aio_inbox.FULL)  # as if it had come in the very moment of the send
         peer.sendall(wire(b"last", b"words"))
         peer.close()
         with pytest.raises(ff.ConnectionLost) as caught:
@@ -223,7 +223,7 @@ def test_framing_changes_between_frames(run: Any) -> None:
         conn, peer = await connected()
         async with conn:
             await give(peer, wire(b"upgrade") + b"5:hello," + b"raw")
-            await until(lambda: conn._inbox.decoder.buffered == 22)
+            await until(lambda: conn._inbox.stream.buffered == 22)
             assert await conn.recv() == b"upgrade"
             conn.framing = conn.send_framing = ff.Netstring()
             assert conn.framing == conn.send_framing == ff.Netstring()
@@ -244,10 +244,10 @@ def test_receiving_pauses_while_nobody_asks(run: Any) -> None:
         conn, peer = await connected()
         async with conn:
             giving = asyncio.create_task(give(peer, wire(*[bytes(1000)] * 20_000)))
-            await until(lambda: conn._inbox._held)
+            await until(lambda: conn._inbox.held)
             await asyncio.sleep(0.01)
             assert not giving.done()
-            assert conn._inbox.decoder.buffered <= _aio_connection.HIGH_WATER + 400 * 1024
+            assert conn._inbox.stream.buffered <= _aio_inbox.HIGH_WATER + 400 * 1024
             count = 0
             while count < 20_000:
                 count += len(await conn.recv_many())

@@ -86,13 +86,13 @@ def test_echo_holds_back_a_peer_that_doesnt_read(run: Any) -> None:
         protocol, peer = await attached(Keeper(echo))
         data = wire(*[bytes(1000)] * 30_000)
         giving = asyncio.create_task(give(peer, data))
-        await until(lambda: protocol._link._held)
+        await until(lambda: protocol._link.held)
         await asyncio.sleep(0.02)
         assert not giving.done()
         assert protocol.transport.get_write_buffer_size() + protocol._link.outlet.pending < 1_000_000
         assert await take(peer, len(data)) == data
         await giving
-        assert not protocol._link._held
+        assert not protocol._link.held
         peer.close()
         await until(lambda: protocol.over)
 

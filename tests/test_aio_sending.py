@@ -142,7 +142,14 @@ def test_direct_outlet_pauses_drains_and_then_does_what_is_to_be_done(faults: li
         for sock in (ours, peer):
             sock.setblocking(False)
         told, broken = Told(), list[OSError]()
-        outlet = Direct(loop, ours.fileno(), FRAMING, told, broken.append)
+
+        def watch(on: bool) -> None:
+            if on:
+                loop.add_writer(ours, outlet.writable)
+            else:
+                loop.remove_writer(ours)
+
+        outlet = Direct(loop, ours.fileno(), FRAMING, told, watch, broken.append)
         outlet.after(lambda: told.calls.append("nothing pends"))
         while not outlet.pending:
             outlet.write_many([bytes(1000)] * 100)

@@ -30,6 +30,7 @@ TESTED_BY = {
     "cli/peer.py": "test_pair.py",
     "cli/verbs.py": "test_main.py",
     "stats.py": "test_decoder.py",
+    "_aio_inbox.py": "test_aio_connection.py",
     "_calls.py": "test_connection_time.py",
     "_sending.py": "test_connection.py",
     "_service.py": "test_server.py",

@@ -1,7 +1,8 @@
 """A connection of an event loop, seen from below: how bytes come in and go out, pauses, and how it ends.
 
-The loop's transport carries the bytes, whatever it is: TCP, unix sockets, TLS, on any loop. What is done with
-the bytes that come, the subclasses say: _aio_protocol.py and _aio_connection.py.
+The loop's transport carries the bytes, whatever it is: TCP, unix sockets, TLS, on any loop. Or a hub receives them from the
+transport's descriptor, which is faster. What is done with what comes, the subclasses say: _aio_protocol.py and
+_aio_connection.py.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import socket
 import ssl
 import sys
 import threading
+from collections import deque
 
-from ._aio_sending import Outlet
+from ._aio_hub import Hub, hub_of
+from ._aio_sending import Direct, Encoding, Outlet
 from ._closing import delivers_rest
+from ._engine import Decoder, FrameReader
+from ._readiness import READ, WRITE
 from ._sockets import FIRST_LOOK, LAST_LOOK, UNIX, is_acknowledged
 from ._transport import lost
 from .errors import ConnectionLost, FrameError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from .framing import Framing
@@ -52,6 +57,14 @@ class _Shared(threading.local):
 _shared = _Shared()
 
 
+def reads_itself(link: Link) -> bool:
+    """Whether a hub receives and sends, in the place of the transport, if there can be one.
+
+    That halves what is done for a readiness. TLS has no descriptor to read frames from.
+    """
+    return not link.is_tls and link.fileno() >= 0
+
+
 class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     """What the transport calls. asyncio sees a BufferedProtocol, uvloop a Protocol: each is the faster one there."""
 
@@ -64,25 +77,50 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     broken: OSError | None = None
     """What a send past the transport has found."""
     is_tls = False
+    hub: Hub | None = None
+    """What receives and sends; None: the transport does."""
+    number = -1
+    """The descriptor that it watches."""
+    stream: Any
+    """The FrameReader of that, or the Decoder that is fed."""
+    plain = False
+    """Whether frames can be handed over with nothing else to be seen to."""
     ended = False
     """Whether the peer has ended its sending."""
     closing = False
     """Whether the connection is being closed here: what still comes is thrown away."""
     lost = False
     """Whether the transport is done with it."""
-    _held = 0
+    held = 0
+    """The reasons for which nothing is received."""
+    _is_watched = False
+    _wants = 0
     _is_at_end = False
     _deadline: float | None = None
     _timer: asyncio.TimerHandle | None = None
     _gone: asyncio.Future[None] | None = None
     outlet: Outlet = Outlet()
-    """What sends past the transport, if anything does."""
+    """What sends."""
 
     # --- What subclasses do
 
-    def data_received(self, data: bytes | memoryview) -> None:
-        """Bytes have come; `data` is valid in this call only."""
+    def bytes_received(self, data: bytes | memoryview) -> None:
+        """The transport has received these; `data` is valid in this call only."""
         raise NotImplementedError
+
+    hand: Callable[[list[bytes]], object]
+    """Takes frames that the hub has received."""
+
+    def failed(self, error: BaseException) -> None:
+        """`hand` has raised."""
+        raise error
+
+    def received(self, what: list[bytes] | Exception) -> None:
+        """The hub has: these frames, or what the stream has ended in."""
+        raise NotImplementedError
+
+    receive: Callable[[], list[bytes]]
+    """Receives from the descriptor, once."""
 
     def stream_ended(self) -> bool:
         """The peer has ended its sending: whether the connection stays open for ours."""
@@ -91,7 +129,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     def rest_received(self) -> None:
         """The connection is lost: take what it had received nevertheless."""
         for data in self.rest():
-            self.data_received(data)
+            self.bytes_received(data)
 
     def over(self) -> None:
         """The transport is done, `error` says why."""
@@ -104,13 +142,66 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.is_tls = transport.get_extra_info("sslcontext") is not None
 
+    def open(self, framing: Framing, protocol: asyncio.BaseProtocol) -> None:
+        """Choose what receives and sends. protocol: whose pause_writing and resume_writing are called."""
+        hub = hub_of(self.loop) if reads_itself(self) else None
+        if hub is None:
+            self.stream = Decoder(framing)
+            self.outlet = Encoding(self.transport, self.send_framing)
+            return
+        self.hub, self.number = hub, self.fileno()
+        self.stream = FrameReader(self.number, framing)
+        self.outlet = Direct(self.loop, self.number, self.send_framing, protocol, self._watch_writing, self._break)
+        hub.add(self, self.number, self.stream)
+        self._wants = READ
+        self.transport.pause_reading()
+        # uvloop begins to read behind connection_made, whatever was said there.
+        self.loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        if self.closing or self.lost or self.transport.is_closing():
+            return
+        self.transport.pause_reading()
+        self._is_watched = True
+        if self.stream.buffered:
+            self.received([])
+        self._watch(self._wants)
+
+    # --- What the hub calls
+
+    def ready(self, what: list[bytes] | Exception | None, event: int) -> None:
+        """So the poller says of the descriptor: what was read, or which event there is."""
+        if self.lost:
+            return
+        if what is None:
+            if event & ~READ and self.outlet.pending:
+                self.outlet.writable()
+            if not event & ~WRITE or not self._wants & READ:
+                return
+            try:
+                what = self.receive()
+            except Exception as error:
+                what = error
+        if not self.closing:
+            self.received(what)
+
     def get_buffer(self, sizehint: int) -> memoryview:
         return _shared.of(sizehint + _CHUNK)
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(_shared.buffer[:nbytes])
 
+    def data_received(self, data: bytes | memoryview) -> None:
+        if self.closing:
+            pass
+        elif self.hub is None:
+            self.bytes_received(data)
+        else:
+            self.stream._push(deque((bytes(data),)))
+
     def eof_received(self) -> bool:
+        if self.hub is not None and not self.closing:
+            return True  # the hub will see it too
         if self.closing:
             self.ended = True
             return self.outlet.pending > 0  # `_look` closes it then
@@ -125,22 +216,29 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         exc = exc or self.broken
         if self.error is None and not self.closing:
             if exc is not None:
-                if not self.ended and not self.is_tls:
-                    self._held = 0
-                    self.rest_received()
-                    # Behind any other error the system's next answer is an end too, whatever the peer has sent.
-                    self.ended = self._is_at_end and getattr(exc, "errno", None) == errno.EPIPE
-                if self.error is None:
-                    self.error = lost_error(exc)
+                self.end_in(exc)
             elif self.is_tls and not self.ended:
                 self.error = ConnectionLost(errno.EPROTO, "TLS ended without a close_notify")
         self.lost = True
+        self.plain = False
         self.outlet.stop()
+        if self.hub is not None:
+            self.hub.remove(self, self.number)
         if self._timer is not None:
             self._timer.cancel()
         self.over()
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
+
+    def end_in(self, error: BaseException) -> None:
+        """The connection is lost by this. What had been received before is taken."""
+        if not self.ended and not self.is_tls:
+            self.held = 0
+            self.rest_received()
+            # Behind any other error the system's next answer is an end too, whatever the peer has sent.
+            self.ended = self._is_at_end and getattr(error, "errno", None) == errno.EPIPE
+        if self.error is None:
+            self.error = lost_error(error)
 
     def _is_notified(self) -> bool:
         """Whether TLS has been ended by the peer, and not by somebody who has cut the connection."""
@@ -156,23 +254,42 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
 
     def pause(self, reason: int) -> None:
         """Let nothing be received any more."""
-        if not self._held:
+        if not self.held:
             self.stop_reading()
-        self._held |= reason
+        self.held |= reason
 
     def resume(self, reason: int) -> None:
         """Take a reason to pause away."""
-        if self._held & reason:
-            self._held &= ~reason
-            if not self._held and not self.closing and not self.lost:
+        if self.held & reason:
+            self.held &= ~reason
+            if not self.held and not self.closing and not self.lost:
                 self.start_reading()
 
     def stop_reading(self) -> None:
-        self.transport.pause_reading()
+        if self.hub is None:
+            self.transport.pause_reading()
+        else:
+            self._watch(self._wants & ~READ)
 
     def start_reading(self) -> None:
-        if not self.ended:
+        if self.ended:
+            pass
+        elif self.hub is None:
             self.transport.resume_reading()
+        else:
+            self._watch(self._wants | READ)
+
+    def _watch_writing(self, on: bool) -> None:
+        self._watch(self._wants | WRITE if on else self._wants & ~WRITE)
+
+    def _watch(self, wants: int) -> None:
+        """Have the hub wait for this."""
+        self._wants = wants
+        if self._is_watched and self.hub is not None and not self.lost:
+            try:
+                self.hub.watch(self, self.number, wants)
+            except OSError as error:
+                self._break(error)
 
     # --- The end
 
@@ -182,6 +299,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             self.closing = True
             return
         self.closing = True
+        self.plain = False
         self._deadline = None if timeout is None else self.loop.time() + timeout
         if not self.transport.is_closing() and not self.ended:
             self.stop_reading()
@@ -196,6 +314,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             self.closing = True
             return
         self.closing = True
+        self.plain = False
         self.outlet.stop()
         self._reset()
         self.transport.abort()
@@ -226,6 +345,11 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         """The socket's descriptor, -1 if there is none. It is the transport's, and valid until connection_lost is over."""
         sock = None if self.lost else self.transport.get_extra_info("socket")
         return -1 if sock is None else int(sock.fileno())
+
+    def _break(self, error: OSError) -> None:
+        """Nothing can be sent any more. What came is received before connection_lost tells."""
+        self.broken = error
+        self.transport.abort()
 
     def _end_sending(self) -> None:
         if self.lost or self.transport.is_closing():

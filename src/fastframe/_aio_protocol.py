@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-from asyncio.selector_events import BaseSelectorEventLoop
 
 from ._aio_link import CLOSE_TIMEOUT, Link
-from ._aio_sending import Direct, Encoding, Outlet, Refusing
+from ._aio_sending import Outlet, Refusing
+from ._channel import PASSING
 from ._deadline import seconds
-from ._engine import Decoder, FrameReader
 from ._handler import refuse_coroutine
+from ._readiness import READ
 from .errors import ConnectionClosed, ConnectionLost, FrameError, InvalidFrame, TruncatedFrame
 from .framing import Framing
 
@@ -26,17 +24,6 @@ _NOBODY, _CLOSED = Outlet(), Refusing("the connection is closed")
 
 ASKED, NO_ROOM = 1, 2
 """Reasons to pause reading: the user's own, and a peer that doesn't read."""
-
-
-def reads_itself(link: Link) -> bool:
-    """Whether a FrameReader receives, called by the loop, in the place of the transport.
-
-    On asyncio's own loops that halves what is done for a readiness. TLS has no descriptor to read frames from, and
-    loops that aren't written in Python call no Python in between.
-    """
-    return (
-        os.name == "posix" and isinstance(link.loop, BaseSelectorEventLoop) and not link.is_tls and link.fileno() >= 0
-    )
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
@@ -157,17 +144,17 @@ class _Link(Link):
         self._protocol = protocol
         self._framing = checked(framing)
         self.send_framing = checked(send_framing)
-        self.outlet = Outlet()
         self.out: Outlet = Refusing("not connected yet")
         """What takes what the user writes: the outlet, as long as it may."""
-        self._stream: Any = None
-        self._number = -1
+        self._is_open = False
+        self._backlog: list[bytes] = []  # frames that came in spite of a pause
         self._reparse = False
 
     def attach(self, transport: Any) -> None:
         """Take the transport's calls over."""
-        if self._stream is not None:
+        if self._is_open:
             raise ValueError("a FrameProtocol is for one connection")
+        self._is_open = True
         transport.set_protocol(self)
         self.connection_made(transport)
 
@@ -175,26 +162,16 @@ class _Link(Link):
         super().connection_made(transport)
         self.pause_writing = self._protocol.pause_writing  # type: ignore[method-assign]
         self.resume_writing = self._protocol.resume_writing  # type: ignore[method-assign]
-        self._frames_received = self._protocol.frames_received
-        if reads_itself(self):
-            self._number = self.fileno()
-            self._stream = FrameReader(self._number, self._framing)
-            self._read = self._stream.read
-            self.outlet = Direct(self.loop, self._number, self.send_framing, self._protocol, self._break)
-            transport.pause_reading()
-            self.start_reading()
-        else:
-            self._stream = Decoder(self._framing)
-            self._feed = self._stream.feed
-            self.outlet = Encoding(transport, self.send_framing)
+        self.hand = self._protocol.frames_received
+        self.open(self._framing, self._protocol)
+        self.plain = True
+        self.receive = self._feed = self.stream.read if self.hub is not None else self.stream.feed
         self.out = self.outlet
 
     # --- Frames
 
-    def data_received(self, data: bytes | memoryview) -> None:
-        if self.closing:
-            return
-        if self._held:
+    def bytes_received(self, data: bytes | memoryview) -> None:
+        if self.held:
             self._keep(data)
             return
         try:
@@ -207,40 +184,47 @@ class _Link(Link):
     def _keep(self, data: bytes | memoryview) -> None:
         """Keep for later what comes in spite of a pause: uvloop starts to read behind connection_made, whatever was said there."""
         try:
-            self._stream.push(data)
+            self.stream.push(data)
         except Exception as error:
             self._stop(error)
             return
         self._reparse = True
         self.stop_reading()
 
-    def _readable(self) -> None:
-        """As data_received, from the descriptor."""
-        try:
-            frames = self._read()
-        except Exception as error:
-            self._stop(error)
-            return
-        self._deliver(frames)
+    def received(self, what: list[bytes] | Exception) -> None:
+        if self.held or self._backlog:
+            if isinstance(what, Exception):
+                self.stop_reading()
+            else:
+                self._backlog += what
+            self._reparse = True
+        elif isinstance(what, Exception):
+            self._stop(what)
+        else:
+            self._deliver(what)
+
+    def failed(self, error: BaseException) -> None:
+        """frames_received has raised."""
+        self._blame(error)
 
     def _deliver(self, frames: list[bytes]) -> None:
         """Hand frames over, and look what stands behind them."""
         if frames:
             try:
-                self._frames_received(frames)
+                self.hand(frames)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 self._blame(error)
                 return
-        if self._stream.error is not None and not self.closing:
-            self._stop(self._stream.error)
+        if self.stream.error is not None and not self.closing:
+            self.received(self.stream.error)
 
     def stream_ended(self) -> bool:
         frames = None
         while frames != [] and not self.closing and self.error is None:
             try:
-                frames = self._stream.feed_eof()
+                frames = self.stream.feed_eof()
             except Exception as error:
                 self._stop(error)
                 break
@@ -248,19 +232,20 @@ class _Link(Link):
         return not self.closing and self.error is None and self._keeps_open()
 
     def rest_received(self) -> None:
-        if self._number < 0:
+        if self.hub is None:
             super().rest_received()
             return
-        frames = None
+        frames, self._backlog = self._backlog or None, []
         while frames != [] and not self.closing and self.error is None:
+            if frames:
+                self._deliver(frames)
             try:
-                frames = self._read()
+                frames = self.receive()
             except (ConnectionClosed, TruncatedFrame):
                 break
             except Exception as error:
                 self._stop(error)
                 break
-            self._deliver(frames)
 
     def over(self) -> None:
         self.out = _CLOSED if self.closing and self.error is None else _NOBODY
@@ -273,48 +258,55 @@ class _Link(Link):
     @framing.setter
     def framing(self, framing: Framing) -> None:
         checked(framing)
-        if self._stream is not None:
-            self._stream.framing = framing
-            if self._stream.buffered and not self.closing and not self.lost:
+        if self._is_open:
+            self.stream.framing = framing
+            if self.stream.buffered and not self.closing and not self.lost:
                 self._reparse = True
                 self.loop.call_soon(self._parse_kept)
         self._framing = framing
 
     def _parse_kept(self) -> None:
         """What is held may be frames: the framing is another one, or it came in a pause."""
-        if self._reparse and not self._held and not self.closing and not self.lost and not self.ended:
-            self._reparse = False
-            if self._number < 0:
-                self.data_received(b"")
-            else:
-                self._readable()
+        if not self._reparse or self._is_stopped():
+            return
+        self._reparse = False
+        frames, self._backlog = self._backlog, []
+        self.plain = True
+        if frames:
+            self._deliver(frames)
+        if self._is_stopped():
+            self._reparse = True
+        elif self.hub is None:
+            self.data_received(b"")
+        else:
+            self.ready(None, READ)
+
+    def _is_stopped(self) -> bool:
+        return bool(self.held or self.closing or self.lost or self.ended)
 
     # --- Reading
 
     def start_reading(self) -> None:
         if self._reparse:
             self.loop.call_soon(self._parse_kept)
-        if self._number < 0:
-            super().start_reading()
-        elif not self.ended and not self.transport.is_closing():
-            self.loop._add_reader(self._number, self._readable)  # type: ignore[attr-defined]
+        else:
+            self.plain = True
+        super().start_reading()
 
     def stop_reading(self) -> None:
-        if self._number < 0:
-            super().stop_reading()
-        elif not self.transport.is_closing():
-            self.loop._remove_reader(self._number)  # type: ignore[attr-defined]
+        self.plain = False
+        super().stop_reading()
 
     # --- The end
 
     def close(self, timeout: float | None) -> None:
-        if self._stream is None:
+        if not self._is_open:
             raise ValueError("not connected yet")
         self.out = _CLOSED
         super().close(timeout)
 
     def abort(self) -> None:
-        if self._stream is None:
+        if not self._is_open:
             raise ValueError("not connected yet")
         self.out = _CLOSED
         super().abort()
@@ -327,7 +319,7 @@ class _Link(Link):
             if not self._keeps_open() and not self.closing:
                 self.outlet.after(self.transport.close)
         elif isinstance(error, OSError) and not isinstance(error, FrameError):
-            if error.errno not in (errno.ENOBUFS, errno.ENOMEM):
+            if error.errno not in PASSING:
                 self._stop(ConnectionLost(error.errno, error.strerror))
         elif not isinstance(error, FrameError):
             self._blame(error)
@@ -349,10 +341,8 @@ class _Link(Link):
             self.outlet.after(self.transport.close)
 
     def _break(self, error: OSError) -> None:
-        """Nothing can be sent any more. What came is received before connection_lost tells."""
         self.out = _NOBODY
-        self.broken = error
-        self.transport.abort()
+        super()._break(error)
 
     def _keeps_open(self) -> bool:
         """Tell the user of the stream's end; whether the connection stays open."""

@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 from ._engine import FrameWriter
+from .stats import Stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,12 +25,17 @@ class Outlet:
     """Bytes that the transport doesn't know of, and that the kernel hasn't taken."""
     framing: Framing
     """Of the frames; assigned by whoever knows."""
+    stats = Stats(0, 0, 0)
+    """Frames taken, and their bytes."""
 
     def write(self, payload: Buffer) -> None:
         """Take one frame."""
 
     def write_many(self, payloads: Iterable[Buffer]) -> None:
         """Take a frame for each payload, or none if one of them can't be sent."""
+
+    def writable(self) -> None:
+        """The kernel takes more."""
 
     def after(self, then: Callable[[], None]) -> None:
         """Do something once nothing is pending any more: at once, if nothing is."""
@@ -57,19 +63,31 @@ class Encoding(Outlet):
 
     def __init__(self, transport: Any, framing: Framing) -> None:
         self._write = transport.write
+        self._frames = self._bytes = 0
         self.framing = framing
 
+    @property
+    def stats(self) -> Stats:  # type: ignore[override]
+        return Stats(self._frames, self._bytes, 0)
+
     def write(self, payload: Buffer) -> None:
-        self._write(self.framing.encode(payload))
+        self._hand(self.framing.encode(payload), 1)
 
     def write_many(self, payloads: Iterable[Buffer]) -> None:
-        self._write(self.framing.encode_many(payloads))
+        items = payloads if isinstance(payloads, (list, tuple)) else list(map(_kept, payloads))
+        self._hand(self.framing.encode_many(items), len(items))
+
+    def _hand(self, data: bytes, frames: int) -> None:
+        self._frames += frames
+        self._bytes += len(data)
+        self._write(data)
 
 
 class Direct(Outlet):
     """Past the transport, to its descriptor: no bytes object of all frames, and half the steps.
 
     protocol: whose pause_writing and resume_writing are called, as a transport does.
+    watch: called with True when `writable` is to be called, once the kernel takes more; with False when not any more.
     broken: called once with the error, when nothing can be sent any more.
     """
 
@@ -79,9 +97,10 @@ class Direct(Outlet):
         number: int,
         framing: Framing,
         protocol: asyncio.BaseProtocol,
+        watch: Callable[[bool], None],
         broken: Callable[[OSError], None],
     ) -> None:
-        self._loop, self._number, self._protocol, self._broken = loop, number, protocol, broken
+        self._loop, self._protocol, self._watch, self._broken = loop, protocol, watch, broken
         self._writer = FrameWriter(number, framing, max_pending=sys.maxsize)
         self._waits = self._is_full = self._is_stopped = False
         self._then: Callable[[], None] | None = None
@@ -93,6 +112,10 @@ class Direct(Outlet):
     @framing.setter
     def framing(self, framing: Framing) -> None:
         self._writer.framing = framing
+
+    @property
+    def stats(self) -> Stats:  # type: ignore[override]
+        return self._writer.stats
 
     @property
     def pending(self) -> int:  # type: ignore[override]
@@ -127,7 +150,7 @@ class Direct(Outlet):
         self._then = None
         if self._waits:
             self._waits = False
-            self._loop._remove_writer(self._number)
+            self._watch(False)
 
     def _wait(self) -> None:
         """The kernel takes no more for now."""
@@ -135,12 +158,12 @@ class Direct(Outlet):
             return
         if not self._waits:
             self._waits = True
-            self._loop._add_writer(self._number, self._writable)
+            self._watch(True)
         if not self._is_full and not self._writer.writable:
             self._is_full = True
             self._tell(self._protocol.pause_writing)
 
-    def _writable(self) -> None:
+    def writable(self) -> None:
         try:
             self._writer.flush()
         except OSError as error:
@@ -151,7 +174,7 @@ class Direct(Outlet):
             self._tell(self._protocol.resume_writing)
         if not self.pending and not self._is_stopped:
             self._waits = False
-            self._loop._remove_writer(self._number)
+            self._watch(False)
             then, self._then = self._then, None
             if then is not None:
                 then()
@@ -171,3 +194,8 @@ class Direct(Outlet):
             self._loop.call_exception_handler(
                 {"message": f"{callback.__qualname__} has raised", "exception": error, "protocol": self._protocol}
             )
+
+
+def _kept(payload: Buffer) -> bytes:
+    """The iterable may use the same memory for its next payload."""
+    return payload if type(payload) is bytes else bytes(memoryview(payload))

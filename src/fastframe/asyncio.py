@@ -14,7 +14,8 @@ import asyncio
 from functools import partial
 from inspect import iscoroutine
 
-from ._aio_connection import Connection, Inbox
+from ._aio_connection import Connection
+from ._aio_inbox import Inbox
 from ._aio_protocol import FrameProtocol, checked
 from ._stream_reader import FrameStreamReader
 from .errors import ConnectionClosed

@@ -1,0 +1,257 @@
+"""A loop's hub: connections received from in a poller of our own, on asyncio and uvloop."""
+
+import asyncio
+import gc
+import os
+import socket
+import weakref
+from typing import Any
+
+import pytest
+
+import fastframe as ff
+from asyncpairs import connected, faults, loop_kind, on_engine, run
+from connections import wire
+from fastframe import _aio_hub
+from fastframe.asyncio import Connection, FrameProtocol
+
+__all__ = ["faults", "loop_kind", "on_engine", "run"]  # the fixtures that pytest is to find here
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the transport reads there")
+
+FRAMING = ff.LengthField(4)
+
+
+@pytest.fixture(autouse=True)
+def watched(loop_kind: str) -> None:
+    if loop_kind == "fed":
+        pytest.skip("the transport reads there")
+
+
+class Asking(FrameProtocol):
+    """Keeps what comes, and does what it is told to do then."""
+
+    def __init__(self, then: Any = None) -> None:
+        super().__init__(FRAMING)
+        self.got: list[bytes] = []
+        self.then = then
+
+    def frames_received(self, frames: list[bytes]) -> None:
+        self.got += frames
+        if self.then is not None:
+            self.then()
+
+
+async def attached(protocol: Asking) -> tuple[Asking, socket.socket]:
+    ours, peer = socket.socketpair()
+    await asyncio.get_running_loop().create_connection(lambda: protocol, sock=ours)
+    return protocol, peer
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_it_is_there_while_it_has_descriptors(run: Any) -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        first, peer = await connected("unix")
+        second, other = await connected("unix")
+        hub = _aio_hub.hub_of(loop)
+        assert hub is first._inbox.hub is second._inbox.hub
+        number = hub._poller.fileno()
+        first.abort()
+        await first.close()
+        assert _aio_hub.hub_of(loop) is hub
+        await second.close()
+        assert not loop.remove_reader(number)
+        with pytest.raises((OSError, ValueError)):
+            hub._poller.poll(0)
+        third, another = await connected("unix")
+        assert third._inbox.hub is not hub
+        another.sendall(wire(b"goes on"))
+        assert await third.recv() == b"goes on"
+        await third.close()
+        for sock in (peer, other, another):
+            sock.close()
+
+    run(work())
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_it_goes_with_a_loop_that_was_closed_under_it() -> None:
+    async def work() -> Connection:
+        conn, peer = await connected("unix")
+        peer.close()
+        return conn
+
+    loop = asyncio.new_event_loop()
+    conn = loop.run_until_complete(work())
+    hub = weakref.ref(conn._inbox.hub)
+    loop.close()
+    del conn, loop
+    gc.collect()
+    assert hub() is None
+
+
+def test_without_descriptors_left_the_transport_reads(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, *given: object) -> None:
+            raise OSError(24, "Too many open files")
+
+    async def work() -> None:
+        monkeypatch.setattr(_aio_hub, "Poller", Full)
+        conn, peer = await connected("unix")
+        assert conn._inbox.hub is None
+        peer.sendall(wire(b"all the same"))
+        assert await conn.recv() == b"all the same"
+        peer.close()
+        await conn.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "pause_reading"])
+def test_a_callback_ends_or_pauses_another_one_of_the_same_turn(run: Any, end: str) -> None:
+    async def work() -> None:
+        protocols = [(await attached(Asking())) for _ in range(2)]
+        (first, peer), (second, other) = protocols
+        for this, that in ((first, second), (second, first)):
+            this.then = getattr(that, end)
+        for sock in (peer, other):
+            sock.sendall(wire(b"one"))
+        await turns()
+        # Whoever came first has ended the other one.
+        assert sorted([first.got, second.got]) == [[], [b"one"]]
+        first.then = second.then = None
+        if end == "pause_reading":
+            for protocol, sock in protocols:
+                sock.sendall(wire(b"two"))
+                protocol.resume_reading()
+            await turns()
+            assert first.got == second.got == [b"one", b"two"]
+        for protocol, sock in protocols:
+            protocol.abort()
+            sock.close()
+        await turns()
+
+    run(work())
+
+
+def test_frames_read_before_a_pause_come_before_the_end(run: Any) -> None:
+    async def work() -> None:
+        protocols = [(await attached(Asking())) for _ in range(2)]
+        (first, peer), (second, other) = protocols
+        first.then, second.then = second.pause_reading, first.pause_reading
+        for sock in (peer, other):
+            sock.sendall(wire(b"one", b"two"))
+            sock.close()
+        await turns()
+        first.then = second.then = None
+        for protocol in (first, second):
+            protocol.resume_reading()
+        await turns()
+        assert first.got == second.got == [b"one", b"two"]
+        await turns()
+
+    run(work())
+
+
+def test_what_raises_costs_its_own_connection(run: Any, faults: list[dict[str, Any]]) -> None:
+    def fail() -> None:
+        raise LookupError("mine")
+
+    async def work() -> None:
+        _, peer = await attached(Asking(fail))
+        good, other = await attached(Asking())
+        for sock in (peer, other):
+            sock.sendall(wire(b"one"))
+        await turns()
+        assert good.got == [b"one"]
+        assert [str(fault["exception"]) for fault in faults] == ["mine"]
+        faults.clear()
+        good.abort()
+        for sock in (peer, other):
+            sock.close()
+        await turns()
+
+    run(work())
+
+
+def test_an_interrupt_in_a_callback_loses_nothing_of_the_others(loop_kind: str, on_engine: None) -> None:
+    def interrupt() -> None:
+        for protocol in protocols:
+            protocol.then = None
+        raise KeyboardInterrupt
+
+    protocols = [Asking(interrupt) for _ in range(3)]
+    factory = asyncio.new_event_loop if loop_kind == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    loop = factory()
+    try:
+        peers = [loop.run_until_complete(attached(protocol))[1] for protocol in protocols]
+        for peer in peers:
+            peer.sendall(wire(b"one"))
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(turns())
+        loop.run_until_complete(turns())
+        assert [protocol.got for protocol in protocols] == [[b"one"]] * 3
+        for protocol, peer in zip(protocols, peers, strict=True):
+            protocol.abort()
+            peer.close()
+        loop.run_until_complete(turns())
+    finally:
+        loop.close()
+
+
+def test_tasks_go_on_in_the_turn_that_brings_their_frames(run: Any) -> None:
+    async def work() -> None:
+        pairs = [await connected("unix") for _ in range(3)]
+        order: list[int] = []
+
+        async def serve(number: int, conn: Connection) -> None:
+            order.append(len(await conn.recv_many()))
+            # Others' frames were received before this one could end them.
+            for other, _ in pairs[:number] + pairs[number + 1 :]:
+                other.abort()
+
+        tasks = [asyncio.create_task(serve(number, conn)) for number, (conn, _) in enumerate(pairs)]
+        await turns()
+        for _, peer in pairs:
+            peer.sendall(wire(b"one", b"two"))
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert order == [2]
+        assert sorted(type(one).__name__ for one in done) == ["ConnectionClosed", "ConnectionClosed", "NoneType"]
+        for conn, peer in pairs:
+            conn.abort()
+            await conn.close()
+            peer.close()
+
+    run(work())
+
+
+def test_cancelled_in_the_turn_that_has_received_its_frames(run: Any) -> None:
+    async def work() -> None:
+        first, peer = await connected("unix")
+        second, other = await connected("unix")
+        tasks: list[asyncio.Task[list[bytes]]] = []
+
+        async def receive(conn: Connection, which: int) -> list[bytes]:
+            frames = await conn.recv_many()
+            tasks[which].cancel()
+            return frames
+
+        tasks += [asyncio.create_task(receive(first, 1)), asyncio.create_task(receive(second, 0))]
+        await turns()
+        for sock in (peer, other):
+            sock.sendall(wire(b"one", b"two"))
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sorted(type(one).__name__ for one in done) == ["CancelledError", "list"]
+        left = first if isinstance(done[0], asyncio.CancelledError) else second
+        assert await left.recv() == b"one"
+        assert list(await left.recv_batch()) == [b"two"]
+        for conn, sock in ((first, peer), (second, other)):
+            await conn.close()
+            sock.close()
+
+    run(work())
