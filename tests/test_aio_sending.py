@@ -11,6 +11,7 @@ import pytest
 import fastframe as ff
 from asyncpairs import connected, faults, give, loop_kind, on_engine, run, take, waiting
 from connections import FRAMING, raw_pair, wire
+from fastframe import _aio_sending
 from fastframe._aio_sending import Direct, Encoding, Outlet, Refusing
 
 __all__ = ["faults", "loop_kind", "on_engine", "run"]  # the fixtures that pytest is to find here
@@ -134,6 +135,138 @@ class Told(asyncio.Protocol):
         raise LookupError
 
 
+class Turning:
+    """A hub, in a turn or not."""
+
+    def __init__(self) -> None:
+        self.gathering: list[Direct] | None = None
+
+
+def in_a_turn(engine: Any, *, lists: bool, framing: ff.Framing = FRAMING) -> tuple[Turning, Direct, Any, Any]:
+    if os.name == "nt" or engine.__name__.endswith("_pure"):
+        pytest.skip("nothing is gathered there")
+    hub, (ours, peer) = Turning(), raw_pair("unix")
+    peer.setblocking(False)
+    outlet = Direct(hub, None, ours.fileno(), framing, None, None, None, lists)  # type: ignore[arg-type]
+    hub.gathering = []
+    return hub, outlet, ours, peer
+
+
+def arrived(peer: Any) -> bytes:
+    try:
+        data: bytes = peer.recv(1 << 20)
+    except BlockingIOError:
+        return b""
+    return data
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_small_frames_of_a_turn_go_out_together(engine: Any, lists: bool) -> None:
+    hub, outlet, ours, peer = in_a_turn(engine, lists=lists)
+    with ours, peer:
+        payloads = [b"one", b"two"]
+        outlet.write_many(payloads)
+        payloads.clear()
+        assert arrived(peer) == (b"" if lists else wire(b"one", b"two"))
+        outlet.write(b"three")
+        outlet.write_many([b"four"])
+        assert arrived(peer) == b""
+        assert hub.gathering == [outlet]
+        hub.gathering = None
+        outlet.send_gathered()
+        assert arrived(peer) == wire(*([b"one", b"two"] if lists else []), b"three", b"four")
+        outlet.write(b"at once")
+        assert arrived(peer) == wire(b"at once")
+
+
+def test_what_isnt_small_bytes_goes_out_behind_what_was_gathered(engine: Any) -> None:
+    _, outlet, ours, peer = in_a_turn(engine, lists=True)
+    with ours, peer:
+        large, changing = bytes(5000), bytearray(b"changing")
+        for given in (large, changing, [b"x", large], (b"x", b"y"), iter([b"z"])):
+            outlet.write(b"small")
+            if isinstance(given, (bytes, bytearray)):
+                outlet.write(given)
+                assert arrived(peer) == wire(b"small", bytes(given))
+            else:
+                outlet.write_many(given)
+                assert arrived(peer).startswith(wire(b"small"))
+        for wrong in ("text", [b"x", "text"]):
+            outlet.write(b"small")
+            with pytest.raises(TypeError):
+                (outlet.write if wrong == "text" else outlet.write_many)(wrong)  # type: ignore[operator]
+            assert arrived(peer) == wire(b"small")
+
+
+def test_what_is_gathered_is_sent_before_anything_is_told_or_changed(engine: Any) -> None:
+    _, outlet, ours, peer = in_a_turn(engine, lists=True)
+    with ours, peer:
+        outlet.write(b"one")
+        outlet.framing = ff.Netstring()
+        outlet.write(b"two")
+        assert arrived(peer) == wire(b"one")
+        outlet.framing = FRAMING
+        assert arrived(peer) == b"3:two,"
+        outlet.write(b"three")
+        assert outlet.stats.frames == 3
+        outlet.write(b"four")
+        assert outlet.pending == 0
+        assert arrived(peer) == wire(b"three", b"four")
+        outlet.write(b"five")
+        done = list[str]()
+        outlet.after(lambda: done.append("then"))
+        assert (arrived(peer), done) == (wire(b"five"), ["then"])
+        outlet.write_many([b"x"] * 300)
+        assert arrived(peer) == wire(*[b"x"] * 300)
+        outlet.write(b"dropped")
+        outlet.stop()
+        outlet.send_gathered()
+        assert arrived(peer) == b""
+
+
+def test_too_large_a_frame_is_refused_at_once(engine: Any) -> None:
+    _, outlet, ours, peer = in_a_turn(engine, lists=True, framing=FRAMING.replace(max_size=4))
+    with ours, peer:
+        outlet.write(b"one")
+        for refused in (lambda: outlet.write(b"12345"), lambda: outlet.write_many([b"two", b"12345"])):
+            with pytest.raises(ff.FrameTooLarge):
+                refused()
+        assert arrived(peer) == wire(b"one")
+
+
+def test_replies_one_by_one_go_out_together(run: Any, loop_kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists: list[int] = []
+
+    class Counted(_aio_sending.FrameWriter):  # type: ignore[misc,valid-type]
+        def write_many(self, payloads: Any) -> Any:
+            lists.append(len(payloads))
+            return super().write_many(payloads)
+
+    async def work() -> None:
+        conn, peer = await connected("unix")
+        async with conn:
+
+            async def serve() -> None:
+                async for frame in conn:
+                    await conn.send(frame)
+
+            task = asyncio.create_task(serve())
+            await asyncio.sleep(0.01)
+            sent = [b"%d" % number for number in range(100)]
+            peer.sendall(wire(*sent))
+            assert await take(peer, len(wire(*sent))) == wire(*sent)
+            assert conn.stats.sent.frames == 100
+            task.cancel()
+            peer.close()
+
+    gathers = loop_kind != "fed" and not _aio_sending.FrameWriter.__module__.endswith("_pure_writer")
+    if gathers:
+        monkeypatch.setattr(_aio_sending, "FrameWriter", Counted)
+    run(work())
+    if gathers:
+        assert lists == [100]
+
+
 def test_direct_outlet_pauses_drains_and_then_does_what_is_to_be_done(faults: list[dict[str, Any]]) -> None:
     async def work() -> None:
         loop = asyncio.get_running_loop()
@@ -149,7 +282,7 @@ def test_direct_outlet_pauses_drains_and_then_does_what_is_to_be_done(faults: li
             else:
                 loop.remove_writer(ours)
 
-        outlet = Direct(loop, ours.fileno(), FRAMING, told, watch, broken.append)
+        outlet = Direct(Turning(), loop, ours.fileno(), FRAMING, told, watch, broken.append, True)
         outlet.after(lambda: told.calls.append("nothing pends"))
         while not outlet.pending:
             outlet.write_many([bytes(1000)] * 100)

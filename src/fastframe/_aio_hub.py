@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
+    from ._aio_sending import Direct
+
     class Target(Protocol):
         """What has a descriptor here."""
 
@@ -46,6 +48,8 @@ class Hub:
         """NotImplementedError, ValueError or OSError if such a thing can't be watched here."""
         self._poller = Poller(monotonic, sys.maxsize)
         self._targets: set[Target] = set()
+        self.gathering: list[Direct] | None = None
+        """In a turn, those that have something to send at its end."""
         self._events: Iterator[tuple[Any, Any, int]] = iter(())
         try:
             self._number = self._poller.fileno()
@@ -82,9 +86,17 @@ class Hub:
 
     def _turn(self) -> None:
         self._handle()  # what a turn has left that SystemExit or KeyboardInterrupt broke off
-        if self._targets:
-            self._events = iter(self._poller.poll(0))
+        if not self._targets:
+            return
+        self._events = iter(self._poller.poll(0))
+        gathering: list[Direct] = []
+        self.gathering = gathering
+        try:
             self._handle()
+        finally:
+            self.gathering = None
+            for outlet in gathering:
+                outlet.send_gathered()
 
     def _handle(self) -> None:
         for target, what, event in self._events:

@@ -83,6 +83,8 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
     """The descriptor that it watches."""
     stream: Any
     """The FrameReader of that, or the Decoder that is fed."""
+    gathers_lists = False
+    """Whether what write_many is given in a turn of the hub is sent at its end."""
     plain = False
     """Whether frames can be handed over with nothing else to be seen to."""
     ended = False
@@ -151,7 +153,16 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             return
         self.hub, self.number = hub, self.fileno()
         self.stream = FrameReader(self.number, framing)
-        self.outlet = Direct(self.loop, self.number, self.send_framing, protocol, self._watch_writing, self._break)
+        self.outlet = Direct(
+            hub,
+            self.loop,
+            self.number,
+            self.send_framing,
+            protocol,
+            self._watch_writing,
+            self._break,
+            self.gathers_lists,
+        )
         hub.add(self, self.number, self.stream)
         self._wants = READ
         self.transport.pause_reading()

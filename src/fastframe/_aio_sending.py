@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from ._aio_hub import Hub
     from .framing import Framing
+
+
+_MOST_GATHERED = 256
+"""Frames after which they are sent though the turn isn't over."""
 
 
 class Outlet:
@@ -86,22 +91,29 @@ class Encoding(Outlet):
 class Direct(Outlet):
     """Past the transport, to its descriptor: no bytes object of all frames, and half the steps.
 
+    Small frames that are written one by one in a turn of the hub are sent together at its end.
+
     protocol: whose pause_writing and resume_writing are called, as a transport does.
     watch: called with True when `writable` is to be called, once the kernel takes more; with False when not any more.
     broken: called once with the error, when nothing can be sent any more.
+    gathers_lists: so are those of write_many. It pays if much is done between one client's and the next one's.
     """
 
     def __init__(
         self,
+        hub: Hub,
         loop: Any,
         number: int,
         framing: Framing,
         protocol: asyncio.BaseProtocol,
         watch: Callable[[bool], None],
         broken: Callable[[OSError], None],
+        gathers_lists: bool,
     ) -> None:
-        self._loop, self._protocol, self._watch, self._broken = loop, protocol, watch, broken
+        self._hub, self._loop, self._protocol, self._watch, self._broken = hub, loop, protocol, watch, broken
+        self._gathers_lists = gathers_lists
         self._writer = FrameWriter(number, framing, max_pending=sys.maxsize)
+        self._gathered: list[Buffer] = []
         self._waits = self._is_full = self._is_stopped = False
         self._then: Callable[[], None] | None = None
 
@@ -111,17 +123,25 @@ class Direct(Outlet):
 
     @framing.setter
     def framing(self, framing: Framing) -> None:
+        self.send_gathered()
         self._writer.framing = framing
 
     @property
     def stats(self) -> Stats:  # type: ignore[override]
+        self.send_gathered()
         return self._writer.stats
 
     @property
     def pending(self) -> int:  # type: ignore[override]
+        self.send_gathered()
         return self._writer.pending
 
     def write(self, payload: Buffer) -> None:
+        if self._hub.gathering is not None and self._writer._fits(payload):
+            self._gather((payload,))
+            return
+        if self._gathered:
+            self.send_gathered()
         try:
             if self._writer.write(payload):
                 return
@@ -131,6 +151,27 @@ class Direct(Outlet):
             self._wait()
 
     def write_many(self, payloads: Iterable[Buffer]) -> None:
+        if (self._gathers_lists or self._gathered) and self._hub.gathering is not None and self._writer._fits(payloads):
+            self._gather(payloads)
+            return
+        if self._gathered:
+            self.send_gathered()
+        self._write_many(payloads)
+
+    def send_gathered(self) -> None:
+        """Send what this turn has gathered."""
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._write_many(gathered)
+
+    def _gather(self, payloads: Iterable[Buffer]) -> None:
+        if not self._gathered and self._hub.gathering is not None:
+            self._hub.gathering.append(self)
+        self._gathered += payloads
+        if len(self._gathered) > _MOST_GATHERED:
+            self.send_gathered()
+
+    def _write_many(self, payloads: Iterable[Buffer]) -> None:
         try:
             if self._writer.write_many(payloads):
                 return
@@ -148,6 +189,7 @@ class Direct(Outlet):
     def stop(self) -> None:
         self._is_stopped = True
         self._then = None
+        self._gathered = []
         if self._waits:
             self._waits = False
             self._watch(False)

@@ -236,10 +236,10 @@ class FrameWriter(Guarded):
             self._idle = True
 
     def _dash(self, payload: object) -> bool | None:
-        """Write where nobody has to be asked: False, `write` or `write_many` has to do it."""
+        """What the other engine can do fast: False, `write` or `write_many` has to do it."""
         return False
 
-    _rush = _dash
+    _rush = _fits = _dash
 
     def _calm(self) -> None:
         """Let everybody do so: nobody does."""

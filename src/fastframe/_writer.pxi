@@ -238,6 +238,15 @@ cdef class FrameWriter(_Outbox):
             self.end(ConnectionLost(error, strerror(error)))
         return False
 
+    def _fits(self, given):
+        """Whether `write_many` would send these payloads together, and refuse none: few and small `bytes`, or one such."""
+        cdef PyObject *single = <PyObject *>given
+        if self.plan is None:
+            return False
+        if type(given) is list:
+            return little_size(&self.plan.layout, list_items(given), len(<list>given)) > 0
+        return little_size(&self.plan.layout, &single, 1) > 0
+
     cdef keep_rest(self, ff_part *part, Py_ssize_t sent, Py_ssize_t total, Py_ssize_t frames):
         """Queue what the kernel hasn't taken of these frames: None."""
         cdef int left = 1
