@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import suppress
 from functools import partial
 
 from ._aio_link import Link, again
@@ -108,13 +109,14 @@ class Inbox(Link):
         if self.hub is None:
             super().rest_received()
             return
-        try:
-            for _ in range(_MOST_FETCHES):
-                if not self.stream._fetch():
-                    break
-        except OSError:
-            pass
+        with suppress(OSError):
+            self._fetch_rest()
         self._is_at_end = self.stream._at_eof
+
+    def _fetch_rest(self) -> None:
+        for _ in range(_MOST_FETCHES):
+            if not self.stream._fetch():
+                return
 
     def stream_ended(self) -> bool:
         self.wait.end()
