@@ -3,6 +3,8 @@
 cdef Py_ssize_t little_size(const Layout *layout, PyObject **item, Py_ssize_t count) noexcept:
     """The bytes of the frames of these, if they are few and small `bytes`; else 0."""
     cdef Py_ssize_t total = 0, size, i
+    if count and is_bytes(item[0]) and raw_size(item[0]) > LITTLE // count:
+        return 0  # if the others are like the first, that is: no need to look at them
     for i in range(count):
         if not is_bytes(item[i]) or raw_size(item[i]) >= COPIED:
             return 0
