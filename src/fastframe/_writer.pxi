@@ -241,7 +241,7 @@ cdef class FrameWriter(_Outbox):
         return False
 
     def _fits(self, given):
-        """Whether `write_many` would send these payloads together, and refuse none: few and small `bytes`, or one such."""
+        """Whether `write_many` would send these together and refuse none: one small `bytes`, or a list of few such."""
         cdef PyObject *single = <PyObject *>given
         if self.plan is None:
             return False
