@@ -53,6 +53,37 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_is_there_before_the_connection_is(run: Any, paused: bool, ended: bool) -> None:
+    class Pausing(Asking):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if paused:
+                self.pause_reading()
+
+    async def work() -> None:
+        for count in range(10):
+            ours, peer = socket.socketpair()
+            peer.sendall(wire(b"one", b"two") + b"\0")
+            if ended:
+                peer.sendall(wire(b"three")[1:])
+                peer.shutdown(socket.SHUT_WR)
+            protocol = Pausing()
+            await asyncio.get_running_loop().create_connection(lambda protocol=protocol: protocol, sock=ours)
+            await turns(count)
+            if paused:
+                assert protocol.got == []
+                protocol.resume_reading()
+            await turns()
+            assert protocol.got == [b"one", b"two"] + [b"three"] * ended
+            protocol.abort()
+            peer.close()
+            await turns()
+
+    run(work())
+
+
 def test_it_is_there_while_it_has_descriptors(run: Any) -> None:
     async def work() -> None:
         loop = asyncio.get_running_loop()

@@ -105,6 +105,9 @@ class Inbox(Link):
             self.pause(FULL)
         self.wait.give([] if isinstance(what, Exception) else what)
 
+    def kept(self) -> None:
+        self.wait.give([])
+
     def rest_received(self) -> None:
         if self.hub is None:
             super().rest_received()

@@ -121,6 +121,10 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         """The hub has: these frames, or what the stream has ended in."""
         raise NotImplementedError
 
+    def kept(self) -> None:
+        """The transport has received before the hub did, and the reader holds that."""
+        raise NotImplementedError
+
     receive: Callable[[], list[bytes]]
     """Receives from the descriptor, once."""
 
@@ -175,7 +179,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self.transport.pause_reading()
         self._is_watched = True
         if self.stream.buffered:
-            self.received([])
+            self.kept()
         self._watch(self._wants)
 
     # --- What the hub calls

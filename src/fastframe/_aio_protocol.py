@@ -203,6 +203,10 @@ class _Link(Link):
         else:
             self._deliver(what)
 
+    def kept(self) -> None:
+        self._reparse = True
+        self._parse_kept()
+
     def failed(self, error: BaseException) -> None:
         """frames_received has raised."""
         self._blame(error)

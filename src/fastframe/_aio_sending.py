@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sys
 
 from ._engine import FrameWriter
@@ -162,7 +164,10 @@ class Direct(Outlet):
         """Send what this turn has gathered."""
         if self._gathered:
             gathered, self._gathered = self._gathered, []
-            self._write_many(gathered)
+            try:
+                self._write_many(gathered)
+            except MemoryError:
+                self._fail(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))  # who sent them was told they would be
 
     def _gather(self, payloads: Iterable[Buffer]) -> None:
         if not self._gathered and self._hub.gathering is not None:
