@@ -210,7 +210,8 @@ def test_what_raises_costs_its_own_connection(run: Any, faults: list[dict[str, A
     run(work())
 
 
-def test_an_interrupt_in_a_callback_loses_nothing_of_the_others(loop_kind: str, on_engine: None) -> None:
+@pytest.mark.parametrize("behind", [b"", b"\0"])  # which isn't handed over, but has to be looked at
+def test_an_interrupt_in_a_callback_loses_nothing_of_the_others(loop_kind: str, on_engine: None, behind: bytes) -> None:
     def interrupt() -> None:
         for protocol in protocols:
             protocol.then = None
@@ -222,7 +223,7 @@ def test_an_interrupt_in_a_callback_loses_nothing_of_the_others(loop_kind: str, 
     try:
         peers = [loop.run_until_complete(attached(protocol))[1] for protocol in protocols]
         for peer in peers:
-            peer.sendall(wire(b"one"))
+            peer.sendall(wire(b"one") + behind)
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(turns())
         loop.run_until_complete(turns())

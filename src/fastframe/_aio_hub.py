@@ -100,11 +100,11 @@ class Hub:
 
     def _handle(self) -> None:
         for target, what, event in self._events:
-            if event or not target.plain:
-                target.ready(what, event)
-                continue
             try:
-                target.hand(what)
+                if event or not target.plain:
+                    target.ready(what, event)
+                else:
+                    target.hand(what)
             except (SystemExit, KeyboardInterrupt):
                 target.loop.call_soon(self._turn)
                 raise
