@@ -1,6 +1,7 @@
 """A loop's hub: connections received from in a poller of our own, on asyncio and uvloop."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 import fastframe as ff
-from asyncpairs import connected, faults, loop_kind, on_engine, run
-from connections import wire
+from asyncpairs import connected, faults, loop_kind, on_engine, run, take, until
+from connections import raw_pair, wire
 from fastframe import _aio_hub
+from fastframe._readiness import WRITE
 from fastframe.asyncio import Connection, FrameProtocol
 
 __all__ = ["faults", "loop_kind", "on_engine", "run"]  # the fixtures that pytest is to find here
@@ -285,5 +287,88 @@ def test_cancelled_in_the_turn_that_has_received_its_frames(run: Any) -> None:
         for conn, sock in ((first, peer), (second, other)):
             await conn.close()
             sock.close()
+
+    run(work())
+
+
+def test_a_close_in_connection_made_sends_what_was_written(run: Any) -> None:
+    class Greeting(FrameProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.write(bytes(8_000_000))
+            self.close(None)
+
+    async def work() -> None:
+        ours, peer = raw_pair("tcp")
+        ours.setblocking(False)
+        peer.setblocking(False)
+        await asyncio.get_running_loop().create_connection(lambda: Greeting(FRAMING), sock=ours)
+        assert len(await take(peer, 9_000_000)) == 8_000_004
+        peer.close()
+        await turns()
+
+    run(work())
+
+
+def test_a_write_that_sends_what_was_pending_ends_the_wait_for_room(run: Any) -> None:
+    class Told(Asking):
+        told = ""
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.told += "pause "
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.told += "resume "
+
+    async def work() -> None:
+        protocol = Told()
+        _, peer = await attached(protocol)
+        await turns()
+        protocol.write(bytes(8_000_000))
+        assert protocol.told == "pause "
+        peer.setblocking(False)
+
+        def drain() -> None:
+            with contextlib.suppress(BlockingIOError):
+                while peer.recv(1_000_000):
+                    pass
+
+        while protocol._link.outlet.pending:
+            drain()
+            protocol.write(b"")
+        drain()
+        await until(lambda: protocol.told == "pause resume ")
+        assert not protocol._link._wants & WRITE
+        protocol.abort()
+        peer.close()
+        await turns()
+
+    run(work())
+
+
+def test_a_lost_connection_reads_nothing_of_the_next_one_with_its_number(run: Any) -> None:
+    async def work() -> None:
+        conn, peer = await connected("unix")
+        receiving = asyncio.create_task(conn.recv_many())
+        await turns()
+        theirs, other = socket.socketpair()
+        other.sendall(wire(b"theirs"))
+        reused: list[int] = []
+
+        def reuse() -> None:
+            reused.append(os.dup(theirs.fileno()))
+
+        conn._inbox.transport.abort()  # as Server.abort_clients does
+        asyncio.get_running_loop().call_soon(reuse)
+        with pytest.raises(ff.ConnectionClosed):
+            await receiving
+        for one in reused:
+            os.close(one)
+        assert theirs.recv(100) == wire(b"theirs")
+        for sock in (theirs, other, peer):
+            sock.close()
+        await conn.close()
 
     run(work())

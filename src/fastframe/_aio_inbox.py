@@ -126,6 +126,8 @@ class Inbox(Link):
         return True
 
     def over(self) -> None:
+        if self.hub is not None:
+            self.stream._patient = True  # its descriptor may be somebody else's when the receiver goes on
         self.free = False
         self.wait.end()
         self._wake_sender()

@@ -174,12 +174,13 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self.loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        if self.closing or self.lost or self.transport.is_closing():
+        if self.lost or self.transport.is_closing():
             return
-        self.transport.pause_reading()
         self._is_watched = True
-        if self.stream.buffered:
-            self.kept()
+        if not self.closing:
+            self.transport.pause_reading()
+            if self.stream.buffered:
+                self.kept()
         self._watch(self._wants)
 
     # --- What the hub calls
@@ -189,7 +190,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         if self.lost:
             return
         if what is None:
-            if event & ~READ and self.outlet.pending:
+            if event & ~READ and self._wants & WRITE:
                 self.outlet.writable()
             if not event & ~WRITE or not self._wants & READ:
                 return
