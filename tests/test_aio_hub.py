@@ -5,7 +5,9 @@ import contextlib
 import gc
 import os
 import socket
+import struct
 import weakref
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from asyncpairs import connected, faults, loop_kind, on_engine, run, take, until
 from connections import raw_pair, wire
 from fastframe import _aio_hub
 from fastframe._readiness import WRITE
-from fastframe.asyncio import Connection, FrameProtocol
+from fastframe.asyncio import Connection, FrameProtocol, open_connection
 
 __all__ = ["faults", "loop_kind", "on_engine", "run"]  # the fixtures that pytest is to find here
 
@@ -370,5 +372,93 @@ def test_a_lost_connection_reads_nothing_of_the_next_one_with_its_number(run: An
         for sock in (theirs, other, peer):
             sock.close()
         await conn.close()
+
+    run(work())
+
+
+def test_callbacks_keep_the_context_of_their_connection(run: Any) -> None:
+    name: ContextVar[str] = ContextVar("name", default="none")
+
+    class Named(Asking):
+        def __init__(self, mine: str) -> None:
+            super().__init__()
+            self.mine, self.seen = mine, list[str]()
+
+        def frames_received(self, frames: list[bytes]) -> None:
+            self.seen.append(name.get())
+            name.set(self.mine)
+            super().frames_received(frames)
+
+    async def work() -> None:
+        protocols = [await attached(Named(mine)) for mine in ("first", "second")]
+        for data in (wire(b"one"), wire(b"two") + b"\0", wire(b"three")[1:]):
+            for _, peer in protocols:
+                peer.sendall(data)
+            await turns()
+        assert [protocol.seen for protocol, _ in protocols] == [
+            ["none", "first", "first"],
+            ["none", "second", "second"],
+        ]
+        assert name.get() == "none"
+        for protocol, peer in protocols:
+            protocol.abort()
+            peer.close()
+        await turns()
+
+    run(work())
+
+
+@pytest.mark.parametrize("way", ["recv", "recv_many", "recv_batch", "callbacks"])
+def test_a_reset_that_a_send_has_found_doesnt_end_a_frame(run: Any, way: str) -> None:
+    async def work() -> None:
+        ours, peer = raw_pair("tcp")
+        lost: list[BaseException | None] = []
+        if way == "callbacks":
+
+            class Noting(Asking):
+                def connection_lost(self, exc: BaseException | None) -> None:
+                    lost.append(exc)
+
+            protocol = Noting()
+            protocol.framing = ff.UntilEOF()
+            await asyncio.get_running_loop().create_connection(lambda: protocol, sock=ours)
+        else:
+            conn = await open_connection(sock=ours, framing=ff.UntilEOF(), send_framing=FRAMING)
+        peer.sendall(b"half of it")
+        await turns()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        if way == "callbacks":
+            protocol.send_framing = FRAMING
+            protocol.write(b"x")
+            await turns()
+            assert protocol.got == []
+            assert [type(error) for error in lost] == [ff.ConnectionLost]
+        else:
+            with contextlib.suppress(ff.ConnectionLost):
+                await conn.send(b"x")
+            with pytest.raises(ff.ConnectionLost):
+                await getattr(conn, way)()
+            await conn.close()
+
+    run(work())
+
+
+def test_a_receive_that_is_cancelled_leaves_bytes_for_another_framing(run: Any) -> None:
+    async def work() -> None:
+        for ahead in (False, True):
+            conn, peer = await connected("unix")
+            task = asyncio.create_task(conn.recv_many())
+            await turns()
+            loop = asyncio.get_running_loop()
+            acts = [lambda task=task: task.cancel(), lambda peer=peer: peer.sendall(wire(b"one"))]
+            for act in acts if ahead else acts[::-1]:
+                loop.call_soon(act)
+            await asyncio.wait([task])
+            if task.cancelled():
+                await turns()
+                assert conn.unread() in {wire(b"one"), b""}
+            await conn.close()
+            peer.close()
 
     run(work())

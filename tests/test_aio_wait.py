@@ -45,7 +45,7 @@ def from_the_loop(wait: Wait, frames: list[bytes]) -> asyncio.Future[bool]:
 
 def test_the_task_goes_on_inside_the_call(run: Any) -> None:
     async def work() -> None:
-        wait = Wait(asyncio.get_running_loop())
+        wait = Wait(asyncio.get_running_loop(), lambda: None)
         for _ in range(3):
             task = await waiting(wait)
             assert await from_the_loop(wait, [b"one"])
@@ -58,7 +58,7 @@ def test_the_task_goes_on_inside_the_call(run: Any) -> None:
 
 def test_what_nobody_waits_for_is_kept(run: Any) -> None:
     async def work() -> None:
-        wait = Wait(asyncio.get_running_loop())
+        wait = Wait(asyncio.get_running_loop(), lambda: None)
         wait.give([b"one"])
         wait.give([b"two"])
         assert wait.frames == [b"one", b"two"]
@@ -69,7 +69,7 @@ def test_what_nobody_waits_for_is_kept(run: Any) -> None:
 
 def test_its_end_lets_the_task_go_on_later(run: Any) -> None:
     async def work() -> None:
-        wait = Wait(asyncio.get_running_loop())
+        wait = Wait(asyncio.get_running_loop(), lambda: None)
         task = await waiting(wait)
         wait.end()
         assert not task.done()
@@ -80,7 +80,7 @@ def test_its_end_lets_the_task_go_on_later(run: Any) -> None:
 
 def test_a_cancelled_task_takes_nothing(run: Any) -> None:
     async def work() -> None:
-        wait = Wait(asyncio.get_running_loop())
+        wait = Wait(asyncio.get_running_loop(), lambda: None)
         task = await waiting(wait)
         assert task.cancel("why")
         wait.give([b"one"])
@@ -98,7 +98,7 @@ def test_a_cancelled_task_takes_nothing(run: Any) -> None:
 
 def test_cancelled_when_it_has_been_told_to_go_on(run: Any) -> None:
     async def work() -> None:
-        wait = Wait(asyncio.get_running_loop())
+        wait = Wait(asyncio.get_running_loop(), lambda: None)
         task = await waiting(wait)
         wait.end()
         assert task.cancel()
@@ -110,7 +110,7 @@ def test_cancelled_when_it_has_been_told_to_go_on(run: Any) -> None:
 
 def test_timeouts(run: Any) -> None:
     async def work() -> None:
-        wait = Wait(asyncio.get_running_loop())
+        wait = Wait(asyncio.get_running_loop(), lambda: None)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
                 await wait
@@ -135,7 +135,7 @@ def test_the_task_keeps_its_context(run: Any) -> None:
         return name.get()
 
     async def work() -> None:
-        wait = Wait(asyncio.get_running_loop())
+        wait = Wait(asyncio.get_running_loop(), lambda: None)
         task = asyncio.create_task(named(wait))
         await asyncio.sleep(0)
         assert await from_the_loop(wait, []) in (True, False)

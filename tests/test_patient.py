@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -157,6 +158,28 @@ def test_what_cannot_be_a_frame_stands_before_a_reset(engine: ModuleType, tcp: P
     assert reader.read() == [b"one"]
     with pytest.raises(ff.FrameTooLarge):
         reader.read()
+
+
+@pytest.mark.parametrize("framing", [FRAMING, ff.UntilEOF()], ids=repr)
+@pytest.mark.parametrize("fetches", [1, 2])
+def test_a_loss_that_others_have_found_comes_behind_the_frames(
+    engine: ModuleType, pair: Pair, framing: ff.Framing, fetches: int
+) -> None:
+    reader = patient(engine, pair[0], framing)
+    pair[1].send(FRAMING.encode_many([b"one", b"two"]) + b"\0")
+    pair[1].close()
+    for _ in range(fetches):
+        reader._fetch()
+    reader._lose(errno.ECONNRESET)
+    assert reader.error.errno == errno.ECONNRESET
+    if framing is FRAMING:
+        assert reader.read_one() == b"one"
+        assert reader.read() == [b"two"]
+    for _ in range(2):
+        with pytest.raises(ff.ConnectionLost):
+            reader.read()
+    reader._lose(errno.EPIPE)
+    assert reader.error.errno == errno.ECONNRESET
 
 
 def test_a_closed_descriptor_is_told_and_changes_nothing(engine: ModuleType) -> None:

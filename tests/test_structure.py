@@ -34,6 +34,7 @@ TESTED_BY = {
     "_calls.py": "test_connection_time.py",
     "_sending.py": "test_connection.py",
     "_service.py": "test_server.py",
+    "_handle.pxi": "test_wait.py",
     "_slices.pxi": "test_connection.py",
     "_pure_slices.py": "test_connection.py",
     "_lead.pxd": "test_writer.py",

@@ -6,6 +6,7 @@ them is handled, on any loop that has add_reader.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from time import monotonic
@@ -15,8 +16,8 @@ from ._engine import Poller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
+    from contextvars import Context
     from typing import Any, Protocol
 
     from ._aio_sending import Direct
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         """What has a descriptor here."""
 
         loop: asyncio.AbstractEventLoop
+        context: Context
         plain: bool
         """Whether frames can be handed over with nothing else to be seen to."""
         hand: Callable[[list[bytes]], object]
@@ -95,14 +97,22 @@ class Hub:
             self._handle()
         finally:
             self.gathering = None
-            for outlet in gathering:
+            self._send(gathering)
+
+    def _send(self, gathering: list[Direct]) -> None:
+        while gathering:
+            outlet = gathering.pop()
+            try:
                 outlet.send_gathered()
+            except BaseException:
+                asyncio.get_running_loop().call_soon(self._send, gathering)
+                raise
 
     def _handle(self) -> None:
         for target, what, event in self._events:
             try:
                 if event or not target.plain:
-                    target.ready(what, event)
+                    target.context.run(target.ready, what, event)
                 else:
                     target.hand(what)
             except (SystemExit, KeyboardInterrupt):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from contextlib import suppress
 from functools import partial
 
 from ._aio_link import Link, again
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 HIGH_WATER, LOW_WATER = 128 * 1024, 32 * 1024
 """Reading pauses once more bytes than these are received and not asked for, and goes on at the lower ones."""
-_MOST_FETCHES = 64
-"""How often is received at most of what a lost connection has left in the kernel."""
 
 FULL, FAULTY = 1, 2
 """Reasons to pause reading: nobody asks for what has come, or what comes can't be frames."""
@@ -61,7 +58,7 @@ class Inbox(Link):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.wait = Wait(self.loop)
+        self.wait = Wait(self.loop, self._be_patient)
         self.open(self._framing, self)
         stream = self.stream
         if self.hub is None:
@@ -88,8 +85,6 @@ class Inbox(Link):
         return []
 
     def received(self, what: list[bytes] | Exception) -> None:
-        if self.broken is not None:
-            return  # all of it was received then
         stream = self.stream
         if isinstance(what, OSError) and not isinstance(what, FrameError):
             if what.errno not in (errno.ENOBUFS, errno.ENOMEM):
@@ -111,15 +106,6 @@ class Inbox(Link):
     def rest_received(self) -> None:
         if self.hub is None:
             super().rest_received()
-            return
-        with suppress(OSError):
-            self._fetch_rest()
-        self._is_at_end = self.stream._at_eof
-
-    def _fetch_rest(self) -> None:
-        for _ in range(_MOST_FETCHES):
-            if not self.stream._fetch():
-                return
 
     def stream_ended(self) -> bool:
         self.wait.end()
@@ -183,6 +169,11 @@ class Inbox(Link):
         if not frames:
             raise ConnectionClosed
         return frames
+
+    def _be_patient(self) -> None:
+        """Nobody waits for frames any more: what is received now is for the next framing to parse."""
+        if self.hub is not None:
+            self.stream._patient = True
 
     def truth(self, error: FrameError) -> BaseException:
         """What to raise: to the reader, the end of a socket that an error has closed is the stream's."""

@@ -15,6 +15,7 @@ import ssl
 import sys
 import threading
 from collections import deque
+from contextvars import copy_context
 
 from ._aio_hub import Hub, hub_of
 from ._aio_sending import Direct, Encoding, Outlet
@@ -28,6 +29,7 @@ from .errors import ConnectionLost, FrameError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextvars import Context
     from typing import Any
 
     from .framing import Framing
@@ -70,6 +72,8 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
 
     transport: Any
     loop: asyncio.AbstractEventLoop
+    context: Context
+    """What callbacks run in."""
     send_framing: Framing
     """Of the frames sent."""
     error: BaseException | None = None
@@ -147,6 +151,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         self.transport = transport
         self.loop = asyncio.get_running_loop()
         self.is_tls = transport.get_extra_info("sslcontext") is not None
+        self.context = copy_context()
 
     def open(self, framing: Framing, protocol: asyncio.BaseProtocol) -> None:
         """Choose what receives and sends. protocol: whose pause_writing and resume_writing are called."""
@@ -187,7 +192,7 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
 
     def ready(self, what: list[bytes] | Exception | None, event: int) -> None:
         """So the poller says of the descriptor: what was read, or which event there is."""
-        if self.lost:
+        if self.lost or self.broken is not None:
             return
         if what is None:
             if event & ~READ and self._wants & WRITE:
@@ -250,9 +255,17 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
         """The connection is lost by this. What had been received before is taken."""
         if not self.ended and not self.is_tls:
             self.held = 0
-            self.rest_received()
+            number = getattr(error, "errno", None) or errno.ECONNABORTED
+            if self.hub is None:
+                self.rest_received()
+            else:
+                self._fetch_rest()
             # Behind any other error the system's next answer is an end too, whatever the peer has sent.
-            self.ended = self._is_at_end and getattr(error, "errno", None) == errno.EPIPE
+            self.ended = self._is_at_end and number == errno.EPIPE
+            if self.hub is not None:
+                if not self.ended:
+                    self.stream._lose(number)
+                self.rest_received()
         if self.error is None:
             self.error = lost_error(error)
 
@@ -341,6 +354,17 @@ class Link(asyncio.BufferedProtocol, asyncio.Protocol):
             if self._gone is None:
                 self._gone = self.loop.create_future()
             await asyncio.shield(self._gone)
+
+    def _fetch_rest(self) -> None:
+        self.stream._patient = True
+        for _ in range(_MOST_CHUNKS):
+            try:
+                more = self.stream._fetch()
+            except OSError:
+                return
+            if not more:
+                self._is_at_end = self.stream._at_eof
+                return
 
     def rest(self) -> Iterator[bytes]:
         """What the kernel has received and nobody has read, of a transport that reads no more."""

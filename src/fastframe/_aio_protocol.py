@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from ._aio_link import CLOSE_TIMEOUT, Link
 from ._aio_sending import Outlet, Refusing
@@ -162,7 +163,8 @@ class _Link(Link):
         super().connection_made(transport)
         self.pause_writing = self._protocol.pause_writing  # type: ignore[method-assign]
         self.resume_writing = self._protocol.resume_writing  # type: ignore[method-assign]
-        self.hand = self._protocol.frames_received
+        self._frames_received = self._protocol.frames_received
+        self.hand = partial(self.context.run, self._frames_received)  # type: ignore[call-arg]
         self.open(self._framing, self._protocol)
         self.plain = True
         self.receive = self._feed = self.stream.read if self.hub is not None else self.stream.feed
@@ -215,7 +217,7 @@ class _Link(Link):
         """Hand frames over, and look what stands behind them."""
         if frames:
             try:
-                self.hand(frames)
+                self._frames_received(frames)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -245,7 +247,7 @@ class _Link(Link):
                 self._deliver(frames)
             try:
                 frames = self.receive()
-            except (ConnectionClosed, TruncatedFrame):
+            except (ConnectionClosed, ConnectionLost, TruncatedFrame):
                 break
             except Exception as error:
                 self._stop(error)
@@ -266,7 +268,7 @@ class _Link(Link):
             self.stream.framing = framing
             if self.stream.buffered and not self.closing and not self.lost:
                 self._reparse = True
-                self.loop.call_soon(self._parse_kept)
+                self.loop.call_soon(self._parse_kept, context=self.context)
         self._framing = framing
 
     def _parse_kept(self) -> None:
@@ -292,7 +294,7 @@ class _Link(Link):
 
     def start_reading(self) -> None:
         if self._reparse:
-            self.loop.call_soon(self._parse_kept)
+            self.loop.call_soon(self._parse_kept, context=self.context)
         else:
             self.plain = True
         super().start_reading()

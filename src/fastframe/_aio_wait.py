@@ -16,14 +16,16 @@ class Wait:
 
     A task that a future of asyncio's wakes runs in the loop's next turn, which costs as much as all else that is done
     for a batch.
+
+    given_up: called when the task is cancelled.
     """
 
     _asyncio_future_blocking = False
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, given_up: Callable[[], None]) -> None:
         self.frames: list[bytes] = []
         """What has been given, and nobody has taken out yet."""
-        self._loop = loop
+        self._loop, self._given_up = loop, given_up
         self._wake: Callable[[Any], object] | None = None
         self._context: Context | None = None
         self._cancelled: asyncio.CancelledError | None = None
@@ -63,6 +65,7 @@ class Wait:
         if self._wake is None:
             return False
         self._cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        self._given_up()
         self.end()
         return True
 

@@ -187,6 +187,19 @@ class FrameReader(Core):
         finally:
             self._idle = True
 
+    def _lose(self, error: int) -> None:
+        """The connection is lost, as somebody else has found: behind the frames that are complete."""
+        try:
+            del self._idle
+        except AttributeError:
+            raise self._taken() from None
+        try:
+            if self._error is None:
+                self._error = ConnectionLost(error, os.strerror(error))
+                self._is_whole()
+        finally:
+            self._idle = True
+
     # What is called while the object is taken. Loops have to be here, not in the `try` of the methods above: CPython 3.13
     # leaves some of their jumps out of it, and a signal handler that raises there would leave the object taken.
 
