@@ -34,9 +34,8 @@ FULL, FAULTY = 1, 2
 class Inbox(Link):
     """Stands between the transport and a Connection, which it doesn't know: it holds what has come."""
 
-    gathers_lists = (
-        True  # tasks need much more time between two sends than the kernel for one, and it wakes the peers each time
-    )
+    # Tasks need more time between two sends than the kernel for one, and a peer that waits would be woken by each.
+    gathers_lists = True
     one: Callable[[], bytes | None]
     read: Callable[[], list[bytes]]
     batch: Callable[[], FrameBatch | None]
