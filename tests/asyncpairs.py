@@ -23,7 +23,7 @@ LOOPS = ("asyncio", "fed", "uvloop")
 
 KINDS = ("tcp", pytest.param("unix", marks=needs_unix), "tls")
 
-Runs = Callable[[Coroutine[Any, Any, Any]], Any]
+Runs = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
@@ -56,11 +56,11 @@ def run(loop_kind: str, faults: list[dict[str, Any]]) -> Iterator[Runs]:
     """run(coroutine), within a deadline, in a new loop; nothing may be left for the exception handler."""
     factory = importlib.import_module("uvloop").new_event_loop if loop_kind == "uvloop" else None
 
-    def call(work: Coroutine[Any, Any, Any]) -> Any:
+    def call(work: Coroutine[Any, Any, Any], seconds: float = LONG) -> Any:
         runner = asyncio.Runner(loop_factory=factory)
         runner.get_loop().set_exception_handler(lambda loop, context: faults.append(context))
         try:
-            return runner.run(asyncio.wait_for(work, LONG))
+            return runner.run(asyncio.wait_for(work, seconds))
         finally:
             with warnings.catch_warnings():
                 # uvloop closes what is left, warns, and hangs if the warning raises.

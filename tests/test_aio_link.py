@@ -59,7 +59,7 @@ def test_close_with_unread_input_loses_nothing(run: Any, kind: str) -> None:
             for _ in range(CLOSES // 20):
                 await asyncio.gather(*(talk(served) for _ in range(20)))
 
-    run(work())
+    run(work(), LONG + CLOSES / 20)
 
 
 @both_kinds
