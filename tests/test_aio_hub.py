@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import socket
@@ -460,5 +461,38 @@ def test_a_receive_that_is_cancelled_leaves_bytes_for_another_framing(run: Any) 
                 assert conn.unread() in {wire(b"one"), b""}
             await conn.close()
             peer.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOTSOCK, errno.ENOMEM])
+def test_an_error_of_the_system_ends_the_connection_unless_it_passes(run: Any, number: int) -> None:
+    lost: list[BaseException | None] = []
+
+    class Noting(Asking):
+        def connection_lost(self, exc: BaseException | None) -> None:
+            lost.append(exc)
+
+    async def work() -> None:
+        protocol, peer = await attached(Noting())
+        conn, other = await connected("unix")
+        await turns()
+        for link in (protocol._link, conn._inbox):
+            link.received(OSError(number, os.strerror(number)))
+        await turns()
+        if number == errno.ENOMEM:
+            for sock in (peer, other):
+                sock.sendall(wire(b"goes on"))
+            assert await conn.recv() == b"goes on"
+            assert (protocol.got, lost) == ([b"goes on"], [])
+            protocol.abort()
+        else:
+            assert [type(error) for error in lost] == [ff.ConnectionLost]
+            with pytest.raises(ff.ConnectionLost):
+                await conn.recv()
+        await conn.close()
+        for sock in (peer, other):
+            sock.close()
+        await turns()
 
     run(work())

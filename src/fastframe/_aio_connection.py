@@ -9,6 +9,7 @@ from operator import itemgetter
 from ._aio_inbox import FULL, batch_of
 from ._aio_link import CLOSE_TIMEOUT
 from ._aio_protocol import checked
+from ._aio_sending import kept
 from ._deadline import seconds
 from .connection import ConnectionStats
 from .errors import ConnectionClosed, ConnectionLost, TruncatedFrame
@@ -149,13 +150,9 @@ class Connection:
         sent, but what was before is.
         """
         inbox = self._inbox
-        if type(payloads) is list and len(payloads) <= SLICE_FRAMES:
-            if inbox.free and not inbox.transport.is_closing():
-                inbox.outlet.write_many(payloads)
-            else:
-                await inbox.put_many_later(payloads)
-            return
-        for part in _parts(payloads):
+        at_once = isinstance(payloads, list) and len(payloads) <= SLICE_FRAMES
+        parts: Iterable[Any] = (payloads,) if at_once else _parts(payloads)
+        for part in parts:
             if inbox.free and not inbox.transport.is_closing():
                 inbox.outlet.write_many(part)
             else:
@@ -287,8 +284,7 @@ def _parts(payloads: Iterable[Buffer]) -> Iterator[list[Buffer]]:
         part: list[Buffer] = []
         size = 0
         for payload in islice(rest, SLICE_FRAMES):
-            # The iterable may use the same memory for its next payload.
-            body = payload if type(payload) is bytes else bytes(memoryview(payload))
+            body = kept(payload)
             part.append(body)
             size += len(body)
             if size >= SLICE_BYTES:

@@ -7,7 +7,7 @@ import errno
 import os
 from functools import partial
 
-from ._aio_link import Link, again
+from ._aio_link import NO_MEMORY, Link, again
 from ._aio_protocol import checked
 from ._aio_wait import Wait
 from ._engine import Decoder
@@ -86,7 +86,7 @@ class Inbox(Link):
     def received(self, what: list[bytes] | Exception) -> None:
         stream = self.stream
         if isinstance(what, OSError) and not isinstance(what, FrameError):
-            if what.errno not in (errno.ENOBUFS, errno.ENOMEM):
+            if what.errno not in NO_MEMORY:
                 self._lose(ConnectionLost(what.errno, what.strerror))
         elif isinstance(stream.error, ConnectionLost):
             self._lose(stream.error)
@@ -111,8 +111,7 @@ class Inbox(Link):
         return True
 
     def over(self) -> None:
-        if self.hub is not None:
-            self.stream._patient = True  # its descriptor may be somebody else's when the receiver goes on
+        self._be_patient()  # its descriptor may be somebody else's when the receiver goes on
         self.free = False
         self.wait.end()
         self._wake_sender()

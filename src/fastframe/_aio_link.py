@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 CLOSE_TIMEOUT = 5.0
 """How many seconds a close waits for the peer, unless told."""
 
+NO_MEMORY = (errno.ENOBUFS, errno.ENOMEM)
+"""What the system says when it has none just now: the stream goes on."""
+
 _SHARED_BYTES = 320 * 1024
 """More than asyncio decrypts at once: TLS that ends while it fills a buffer to the brim drops the rest."""
 _CHUNK = 64 * 1024

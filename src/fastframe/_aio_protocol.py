@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from ._aio_link import CLOSE_TIMEOUT, Link
+from ._aio_link import CLOSE_TIMEOUT, NO_MEMORY, Link
 from ._aio_sending import Outlet, Refusing
-from ._channel import PASSING
 from ._deadline import seconds
 from ._handler import refuse_coroutine
 from ._readiness import READ
@@ -325,7 +324,7 @@ class _Link(Link):
             if not self._keeps_open() and not self.closing:
                 self.outlet.after(self.transport.close)
         elif isinstance(error, OSError) and not isinstance(error, FrameError):
-            if error.errno not in PASSING:
+            if error.errno not in NO_MEMORY:
                 self._stop(ConnectionLost(error.errno, error.strerror))
         elif not isinstance(error, FrameError):
             self._blame(error)

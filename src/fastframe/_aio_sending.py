@@ -81,7 +81,7 @@ class Encoding(Outlet):
         self._hand(self.framing.encode(payload), 1)
 
     def write_many(self, payloads: Iterable[Buffer]) -> None:
-        items = payloads if isinstance(payloads, (list, tuple)) else list(map(_kept, payloads))
+        items = payloads if isinstance(payloads, (list, tuple)) else list(map(kept, payloads))
         self._hand(self.framing.encode_many(items), len(items))
 
     def _hand(self, data: bytes, frames: int) -> None:
@@ -243,6 +243,6 @@ class Direct(Outlet):
             )
 
 
-def _kept(payload: Buffer) -> bytes:
+def kept(payload: Buffer) -> bytes:
     """The iterable may use the same memory for its next payload."""
     return payload if type(payload) is bytes else bytes(memoryview(payload))
