@@ -26,6 +26,7 @@ cdef class _Outbox:
     cdef Py_ssize_t held
     cdef Py_ssize_t last  # bytes of the last write
     cdef bint closed_gate
+    cdef public bint _waits  # the system call itself may wait, where the descriptor does
     cdef bint gathering  # the last piece of the queue is a small copy
     cdef object _error
 
@@ -40,16 +41,16 @@ cdef class _Outbox:
         """Send until the kernel takes no more; returns the bytes sent and steps over them."""
         cdef _Handle handle = self.handle
         cdef Py_ssize_t sent = 0, got
-        cdef int error
+        cdef int error, may_wait = self._waits
         if handle.channel is not None:
             return self.transmit_to(handle.channel, parts, count)
         while count[0]:
-            if handle.is_socket and count[0] == 1 and ff_part_size(parts[0]) < SWIFT:
-                got = ff_write(handle.fd, handle.is_socket, handle.blocking, parts[0], 1)
+            if handle.is_socket and not may_wait and count[0] == 1 and ff_part_size(parts[0]) < SWIFT:
+                got = ff_write(handle.fd, handle.is_socket, handle.blocking, may_wait, parts[0], 1)
                 error = ff_last_error() if got < 0 else 0
             else:
                 with nogil:
-                    got = ff_write(handle.fd, handle.is_socket, handle.blocking, parts[0], count[0])
+                    got = ff_write(handle.fd, handle.is_socket, handle.blocking, may_wait, parts[0], count[0])
                     error = ff_last_error() if got < 0 else 0
             if got >= 0:
                 sent += got

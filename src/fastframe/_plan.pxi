@@ -79,7 +79,10 @@ cdef int lay_binary(_Plan plan, object framing) except -1:
         layout.wide = framing.escape[1]
         high = framing._high - (layout.wide if framing.strip <= framing.offset else 0)
         layout.wide_count = max(0, high - framing._low + 1)
-    layout.plain = not (framing.magic or framing.escape or framing.trailer_size or framing.mask is not None)
+    # An escape that is no good length otherwise is found where odd lengths are.
+    layout.plain = not (framing.magic or framing.trailer_size or framing.mask is not None) and (
+        not framing.escape or layout.escape - layout.low >= layout.count
+    )
     if framing.strip == framing.header_size and not framing.escape and not framing._blind and not masked(framing):
         lay_lead(plan, framing._base())
     return 0

@@ -57,7 +57,7 @@ class FrameReader(Core):
 
     _source: int | HasFileno | Channel
     _channel: Channel | None
-    _waits: bool  # the system call itself may wait, where the socket does
+    _waits: bool  # the system call itself may wait, where the descriptor does
     _patient: bool  # reads don't receive, only `_fetch` does
     _at_eof: bool  # it has received the end, of which reading makes what it is
     _fd: int
@@ -268,7 +268,8 @@ class FrameReader(Core):
         held, size = len(queue), self._ask()
         if self._channel is not None:
             return self._pull_from(self._channel, size)
-        if (not DONTWAIT if alias is not None else os.name != "nt") and not is_ready(fd, False):
+        asks = not DONTWAIT if alias is not None else os.name != "nt" and not self._waits
+        if asks and not is_ready(fd, False):
             return False
         try:
             # Received and queued in one C call: a signal handler that raises can't come between the two.

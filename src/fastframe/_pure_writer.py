@@ -80,10 +80,12 @@ class FrameWriter(Guarded):
         "_plan",
         "_sent",
         "_sink",
+        "_waits",
     )
 
     _sink: int | HasFileno | Channel
     _channel: Channel | None
+    _waits: bool  # the system call itself may wait, where the descriptor does
     _fd: int
     _alias: Alias | None
     _is_file: bool
@@ -124,7 +126,7 @@ class FrameWriter(Guarded):
         self._is_file = self._fd >= 0 and self._alias is None and stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._high_water, self._low_water, self._max_pending = high, low, most
         self._plan, self._framing, self._sink = plan, framing, sink
-        self._pieces, self._sent, self._full, self._error = [], [], False, None
+        self._pieces, self._sent, self._full, self._error, self._waits = [], [], False, None, False
         self._next = self._at = self._pending = self._frames = self._bytes = 0
         self._last = (0, 0)
         self._idle = True
@@ -450,7 +452,7 @@ class FrameWriter(Guarded):
             # Windows can't ask whether a pipe has room, nor gather.
             most = _PIPE_BUF
         else:
-            if alias is None and not self._is_file and os.get_blocking(fd):
+            if alias is None and not self._is_file and not self._waits and os.get_blocking(fd):
                 most = _TERMINAL_BUF if os.isatty(fd) else _PIPE_BUF
             if (most or (alias is not None and not DONTWAIT)) and not is_ready(fd, True):
                 return False
@@ -475,13 +477,13 @@ class FrameWriter(Guarded):
             elif alias is None:
                 sent.extend(map(os.write, (fd,), (first,)))
             else:
-                sent.extend(map(alias.send, (first,), (_FLAGS,)))
+                sent.extend(map(alias.send, (first,), (NOSIGNAL if self._waits else _FLAGS,)))
         else:
             buffers = [first, *pieces[index + 1 : stop]]
             if alias is None:
                 sent.extend(map(os.writev, (fd,), (buffers,)))
             else:
-                sent.extend(map(alias.sendmsg, (buffers,), ((),), (_FLAGS,)))
+                sent.extend(map(alias.sendmsg, (buffers,), ((),), (NOSIGNAL if self._waits else _FLAGS,)))
         return True
 
 

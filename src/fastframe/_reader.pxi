@@ -23,7 +23,7 @@ cdef class FrameReader(_Stream):
     cdef readonly bint _at_eof  # the last receive found the end
     cdef bint trickles  # little came the last time
     cdef bint modest  # a large frame has just ended: take little, another one may follow
-    cdef public bint _waits  # the system call itself may wait, where the socket does
+    cdef public bint _waits  # the system call itself may wait, where the descriptor does
     cdef public bint _patient  # reads don't receive, only `fetch` does
     cdef bint fetching
 

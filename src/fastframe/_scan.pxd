@@ -28,7 +28,7 @@ ctypedef struct Span:
 
 ctypedef struct Layout:
     Kind kind
-    bint plain  # BINARY without magic, mask, escape or trailer
+    bint plain  # BINARY without magic, mask or trailer, whose escape is no good length
     bint big_endian
     bint strict  # VARINT
     bint keep  # DELIMITED; VARINT, PADDED, SEPARATED: the header is delivered too

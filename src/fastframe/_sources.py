@@ -9,17 +9,17 @@ import stat
 import sys
 
 from ._descriptor import DescriptorTransport, End, modes
-from ._transport import GeventTransport, SocketTransport
+from ._transport import GeventTransport, SocketTransport, Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._transport import Transport
-
 
 def transport_of(source: Any, writer: Any = None) -> Transport:
     """The transport for what `wrap` was given. TypeError or ValueError for what can't carry frames; nothing is changed then."""
+    if isinstance(source, Transport):
+        return source
     if writer is not None:
         if source is writer or (isinstance(source, int) and source == writer):
             return transport_of(source)

@@ -120,7 +120,7 @@ cdef extern from "_sys.h":
     void ff_yield() nogil
     int ff_wait(ff_fd, int, int, int) nogil
     ff_count ff_read(ff_fd, int, int, int, void *, size_t) nogil
-    ff_count ff_write(ff_fd, int, int, ff_part *, int) nogil
+    ff_count ff_write(ff_fd, int, int, int, ff_part *, int) nogil
 
 cdef extern from "_epoll.h":
     const bint FF_EPOLL

@@ -3,6 +3,7 @@
  * A descriptor's O_NONBLOCK belongs to everyone who shares it and is never changed here.
  * Sockets take MSG_DONTWAIT; other descriptors are polled first. Windows has no such flag:
  * there FIONBIO is set around the call and given back, unless the socket is nonblocking anyway.
+ * Where the caller says that a call may wait, it is made as it is: a blocking descriptor waits in it.
  */
 #ifndef FASTFRAME_SYS_H
 #define FASTFRAME_SYS_H
@@ -71,12 +72,13 @@ static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, int may_wa
     return got == SOCKET_ERROR ? -1 : got;
 }
 
-static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, ff_part *parts, int count)
+static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, int may_wait, ff_part *parts, int count)
 {
     u_long on = 1, off = 0;
     DWORD sent = 0;
     int result, error;
     (void)is_socket;
+    (void)may_wait;
     if (blocking)
         ioctlsocket(fd, FIONBIO, &on);
     result = WSASend(fd, parts, (DWORD)count, &sent, 0, NULL, NULL);
@@ -194,7 +196,7 @@ static inline ff_count ff_read(ff_fd fd, int is_socket, int blocking, int may_wa
     (void)blocking;
     if (is_socket)
         return recv(fd, buffer, size, may_wait ? 0 : MSG_DONTWAIT);
-    got = ff_is_ready(fd, 0) ? read(fd, buffer, size) : -1;
+    got = may_wait || ff_is_ready(fd, 0) ? read(fd, buffer, size) : -1;
     /* So Linux tells a terminal's master that its other side has been closed. */
     if (got < 0 && errno == EIO)
         return isatty(fd) ? 0 : (errno = EIO, -1);
@@ -214,22 +216,23 @@ static inline size_t ff_portion(ff_fd fd)
     return isatty(fd) ? TERMINAL_BUF : PIPE_BUF;
 }
 
-static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, ff_part *parts, int count)
+static inline ff_count ff_write(ff_fd fd, int is_socket, int blocking, int may_wait, ff_part *parts, int count)
 {
     struct msghdr message;
     size_t portion;
+    int flags = may_wait ? MSG_NOSIGNAL : MSG_DONTWAIT | MSG_NOSIGNAL;
     (void)blocking;
     if (is_socket) {
         if (count == 1)
-            return send(fd, parts->iov_base, parts->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+            return send(fd, parts->iov_base, parts->iov_len, flags);
         memset(&message, 0, sizeof(message));
         message.msg_iov = parts;
         message.msg_iovlen = count;
-        return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return sendmsg(fd, &message, flags);
     }
-    portion = ff_portion(fd);
+    portion = may_wait ? 0 : ff_portion(fd);
     if (portion == 0)
-        return writev(fd, parts, count);
+        return count == 1 ? write(fd, parts->iov_base, parts->iov_len) : writev(fd, parts, count);
     if (!ff_is_ready(fd, 1))
         return -1;
     return write(fd, parts->iov_base, parts->iov_len < portion ? parts->iov_len : portion);

@@ -44,6 +44,8 @@ class Transport:
     """The source's own, in seconds."""
     may_wait = False
     """Whether a receive may wait in the system call itself, and is woken there."""
+    may_wait_to_send = False
+    """Whether a send may wait in the system call itself, where nobody wakes it."""
     can_wake_first = True
     """Whether who receives can be woken before everything is sent."""
     is_shareable = True

@@ -190,7 +190,7 @@ cdef class FrameWriter(_Outbox):
         ff_part_set(&part, piece, total)
         self.busy = self.dashing = True
         with nogil:
-            got = ff_write(self.handle.fd, True, self.handle.blocking, &part, 1)
+            got = ff_write(self.handle.fd, True, self.handle.blocking, False, &part, 1)
             error = ff_last_error() if got < 0 else 0
         self.busy = self.dashing = False
         if got == total:
@@ -229,7 +229,7 @@ cdef class FrameWriter(_Outbox):
             return False
         put_frames(&self.plan.layout, items, count, COPIED, &end, sizeof(frames))
         ff_part_set(&part, frames, total)
-        got = ff_write(self.handle.fd, True, self.handle.blocking, &part, 1)
+        got = ff_write(self.handle.fd, True, self.handle.blocking, False, &part, 1)
         if got == total:
             self.accept(total, count)
             return True

@@ -224,6 +224,7 @@ class Connection(Receiving, Sending):
             self._writer: Any = Absent(send_framing, "sent")
             if transport.sending is not None:
                 self._writer = FrameWriter(transport.sending, send_framing, max_pending=sys.maxsize)
+                self._writer._waits = transport.may_wait_to_send
             self._frames = self._reader._incoming()
             self._ready = self._reader._ready()
             self._find_patience()
