@@ -1,0 +1,270 @@
+"""Records from one process to another: the host's handler and ours, at the cookbook's receiver and at ours."""
+
+import logging
+import logging.handlers
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastframe as ff
+import fastframe.logging
+from connections import needs_unix
+from fastframe._journal import LINES_A_SECOND
+from fastframe.logging import BadRecord, RecordServer, SocketHandler
+from logs import FRAMING, LARGEST, Received, cookbook, good, made, ours, send, told
+from servers import LONG, on_engine, received
+
+__all__ = ["on_engine"]  # the fixture that pytest is to find here
+
+
+# --- Either end may be the host's ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("receiver", [ours, cookbook])
+@pytest.mark.parametrize("sender", [logging.handlers.SocketHandler, SocketHandler])
+def test_either_end_may_be_the_hosts(receiver: Any, sender: Any) -> None:
+    records = Received()
+    sent = [made(f"record {i} %s", "x" * i, user="me", tags=["a", {"b": (i,)}]) for i in (0, 1, 255, 5000, 500_000)]
+    with receiver(records.put) as address, closing(sender(*address)) as handler:
+        for record in sent:
+            handler.emit(record)
+        for record in sent:
+            assert records.next().__dict__ == record.__dict__ | {"msg": record.getMessage(), "args": None}
+
+
+def test_json_says_the_same() -> None:
+    records = Received()
+    sent = [made(user="me", tags=["a", {"b": 1}]), made("in %s", Path("srv"))]
+    with ours(records.put) as address, closing(SocketHandler(*address, format="json")) as handler:
+        for record in sent:
+            handler.emit(record)
+        for record in sent:
+            assert records.next().__dict__ == record.__dict__ | {"msg": record.getMessage(), "args": None}
+
+
+@needs_unix
+@pytest.mark.parametrize("sender", [logging.handlers.SocketHandler, SocketHandler])
+def test_a_unix_socket(sender: Any, tmp_path: Path) -> None:
+    records = Received()
+    path = str(tmp_path / "socket")
+    with RecordServer(path, handle=records.put) as server, closing(sender(path, None)) as handler:
+        assert server.address == path
+        handler.emit(made())
+        assert records.next().getMessage() == "hello"
+    assert not os.path.exists(path)
+
+
+def test_loggers_at_both_ends() -> None:
+    """From a logger in another process to the logger of its name here, with its exception's traceback."""
+    records = Received()
+    logger = logging.getLogger("fastframe.tests.far")
+    handler = logging.Handler()
+    handler.emit = records.put  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.propagate = False
+    script = """if True:
+        import logging, sys
+        from fastframe.logging import SocketHandler
+        logger = logging.getLogger("fastframe.tests.far")
+        logger.addHandler(SocketHandler("127.0.0.1", int(sys.argv[1]), format=sys.argv[2]))
+        try:
+            {}["lost"]
+        except KeyError:
+            logger.exception("failed at %s", 5)
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        with RecordServer(("127.0.0.1", 0)) as server:
+            for form in ("pickle", "json"):
+                command = [sys.executable, "-W", "error", "-c", script, str(server.address[1]), form]
+                subprocess.run(command, env=environment, check=True, timeout=LONG)
+                record = records.next()
+                assert (record.getMessage(), record.levelname, record.args) == ("failed at 5", "ERROR", None)
+                assert record.exc_text is not None
+                assert "KeyError: 'lost'" in logging.Formatter("%(message)s").format(record)
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+
+
+# --- The receiver ----------------------------------------------------------------------------------------------------
+
+
+class Boom:
+    def __reduce__(self) -> Any:
+        return os._exit, (1,)
+
+
+BAD = {
+    "a call": pickle.dumps({"name": "x", "msg": Boom()}),
+    "no record": pickle.dumps([1]),
+    "noise": b"\xff" * 100,
+    "nothing": b"",
+    "json": b"{",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_record_closes_its_client_alone_and_is_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastframe.server")
+    records = Received()
+    with RecordServer(("127.0.0.1", 0), handle=records.put) as server:
+        with closing(logging.handlers.SocketHandler(*server.address)) as other:
+            other.emit(made("before"))
+            assert records.next().msg == "before"
+            assert send(server.address, good("first"), BAD[name], good("never")) == b""
+            assert records.next().msg == "first"
+            other.emit(made("after"))
+            assert records.next().msg == "after"
+    (line,) = told(caplog)
+    assert line.startswith("INFO client 127.0.0.1:")
+    assert ": closed: BadRecord: a" in line or ": closed: BadRecord: JSON" in line
+    assert records.empty
+    assert (server.stats.failed, server.stats.finished) == (1, 1)
+
+
+def test_a_record_that_is_too_large_closes_its_client_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastframe.server")
+    records = Received()
+    largest = good("x" * 5000)
+    with RecordServer(("127.0.0.1", 0), handle=records.put, max_size=len(largest)) as server:
+        with closing(logging.handlers.SocketHandler(*server.address)) as other:
+            send(server.address, largest, good("x" * 5001))
+            assert records.next().msg == "x" * 5000
+            other.emit(made("after"))
+            assert records.next().msg == "after"
+    (line,) = told(caplog)
+    assert f"FrameTooLarge: frame of {len(largest) + 1} bytes, limit {len(largest)}" in line
+
+
+def test_the_limit_is_a_mebibyte() -> None:
+    with RecordServer(("127.0.0.1", 0), handle=print) as server, socket.create_connection(server.address) as sock:
+        sock.settimeout(LONG)
+        sock.sendall((LARGEST + 1).to_bytes(4, "big"))
+        assert received(sock, 1) == b""
+
+
+def test_a_flood_of_bad_clients_is_told_at_a_limited_rate(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastframe.server")
+    with RecordServer(("127.0.0.1", 0), handle=print) as server:
+        for _ in range(100):
+            send(server.address, b"")
+        seconds = int(max(record.created for record in caplog.records) - caplog.records[0].created) + 2
+    assert server.stats.failed == 100
+    assert len(told(caplog)) <= (LINES_A_SECOND + 1) * seconds
+
+
+def test_a_short_read_is_no_end() -> None:
+    """The cookbook's receiver takes it for one."""
+    records = Received()
+    with ours(records.put) as address, socket.create_connection(address) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in FRAMING.encode(good("in pieces")):
+            sock.send(bytes([byte]))
+        assert records.next().msg == "in pieces"
+
+
+def test_a_client_that_ends_inside_a_record_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fastframe.server")
+    with ours(print) as address, socket.create_connection(address, timeout=LONG) as sock:
+        sock.sendall(FRAMING.encode(good())[:-1])
+        sock.shutdown(socket.SHUT_WR)
+        assert received(sock, 1) == b""
+    (line,) = told(caplog)
+    assert "TruncatedFrame" in line
+
+
+def test_who_handles_and_raises_costs_that_client_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    records = Received()
+
+    def handle(record: logging.LogRecord) -> None:
+        if record.msg == "bad":
+            raise RuntimeError("by its own fault")
+        records.put(record)
+
+    with ours(handle) as address:
+        send(address, good("first"), good("bad"), good("never"))
+        send(address, good("other"))
+        assert [records.next().msg, records.next().msg] == ["first", "other"]
+    assert records.empty
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "by its own fault"
+
+
+def test_what_has_come_is_handled_before_it_closes() -> None:
+    records = Received()
+    with RecordServer(("127.0.0.1", 0), handle=records.put) as server:
+        with socket.create_connection(server.address, timeout=LONG) as sock:
+            sock.sendall(FRAMING.encode_many([good(str(i)) for i in range(1000)]))
+            assert records.next().msg == "0"
+            sock.shutdown(socket.SHUT_WR)
+            assert received(sock, 1) == b""
+    assert [records.next().msg for _ in range(999)] == [str(i) for i in range(1, 1000)]
+
+
+def test_it_closes_at_once_twice_and_from_inside() -> None:
+    server = RecordServer(("127.0.0.1", 0))
+    server.close()
+    server.close()
+    closed = threading.Event()
+
+    def handle(record: logging.LogRecord) -> None:
+        server.close()
+        closed.set()
+
+    with RecordServer(("127.0.0.1", 0), handle=handle) as server:
+        send(server.address, good())
+        assert closed.wait(LONG)
+    with pytest.raises(OSError):
+        socket.create_connection(server.address, timeout=LONG)
+
+
+def test_many_are_closed_at_once() -> None:
+    for _ in range(50):
+        RecordServer(("127.0.0.1", 0)).close()
+
+
+def test_what_cannot_be_meant_is_refused_at_once() -> None:
+    async def later(record: logging.LogRecord) -> None:
+        """Nobody would await it."""
+
+    for wrong in ({"handle": 5}, {"handle": later}, {"limits": 5}, {"ssl": 5}, {"max_size": "1"}):
+        with pytest.raises(TypeError):
+            RecordServer(("127.0.0.1", 0), **wrong)
+    for address in ("localhost:9020",):
+        with pytest.raises((ValueError, OSError)):
+            RecordServer(address)
+    with pytest.raises(ValueError):
+        RecordServer(("127.0.0.1", 0), max_size=-1)
+
+
+# --- The module ------------------------------------------------------------------------------------------------------
+
+
+def test_asyncio_is_imported_by_those_who_want_it() -> None:
+    script = """if True:
+        import sys, fastframe.logging
+        fastframe.logging.SocketHandler("", 0)
+        assert "asyncio" not in sys.modules
+        assert fastframe.logging.RecordProtocol.__name__ == "RecordProtocol"
+        assert "asyncio" in sys.modules
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=LONG)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        fastframe.logging.Nothing  # noqa: B018
+
+
+def test_all_that_it_names_is_there() -> None:
+    for name in fastframe.logging.__all__:
+        assert getattr(fastframe.logging, name)
+    assert issubclass(BadRecord, ff.FrameError)
