@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from multiprocessing import connection
+from typing import Any
 
 import fastframe
 from idioms import Names
@@ -70,6 +71,16 @@ def drain(descriptor: int) -> None:
     buffer = bytearray(WIRE)
     while os.readv(descriptor, [buffer]):
         pass
+
+
+kept: list[Any] = []
+
+
+def accepted(listener: Any) -> Any:
+    """Its next connection, which stays open as long as this process."""
+    found = listener.accept()
+    kept.append(found)
+    return found[0] if isinstance(found, tuple) else found
 
 
 def tcp() -> tuple[socket.socket, socket.socket]:
@@ -155,7 +166,7 @@ def receive_in_loop(code: Names, framing: fastframe.Framing, size: int, count: i
         expect(found, wanted)
 
     with socket.create_server(HERE) as server:
-        done = beside(lambda: pump(server.accept()[0].fileno(), wire, times))
+        done = beside(lambda: pump(accepted(server).fileno(), wire, times))
         begun = time.process_time()
         asyncio.run(main(server.getsockname()))
         spent = time.process_time() - begun
@@ -166,7 +177,7 @@ def receive_in_loop(code: Names, framing: fastframe.Framing, size: int, count: i
 def send_in_loop(code: Names, framing: fastframe.Framing, size: int, count: int) -> float:
     messages = [bytes(size)] * count
     with socket.create_server(HERE) as server:
-        done = beside(lambda: drain(server.accept()[0].fileno()))
+        done = beside(lambda: drain(accepted(server).fileno()))
         begun = time.process_time()
         asyncio.run(code["send"](*server.getsockname(), messages))
         spent = time.process_time() - begun
@@ -232,7 +243,7 @@ def receive_by_listener(code: Names, framing: fastframe.Framing, size: int, coun
 def send_by_client(code: Names, framing: fastframe.Framing, size: int, count: int) -> float:
     messages = [bytes(size)] * count
     with connection.Listener(HERE, authkey=KEY) as listener:
-        done = beside(lambda: drain(listener.accept().fileno()))
+        done = beside(lambda: drain(accepted(listener).fileno()))
         begun = time.process_time()
         code["send"](listener.address, messages)
         spent = time.process_time() - begun

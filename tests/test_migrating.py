@@ -11,7 +11,7 @@ import selectors
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -63,14 +63,11 @@ def by_files(sender: Names, receiver: Names) -> list[bytes]:
 
 
 def in_loop(sender: Names, receiver: Names) -> list[bytes]:
-    async def received(address: tuple[str, int]) -> list[bytes]:
-        return [message async for message in receiver["receive"](*address)]
-
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         sending = Thread(lambda: asyncio.run(sender["send"](*address, MESSAGES)))
         source, _ = server.accept()
-        receiving = Thread(lambda: asyncio.run(received(address)))
+        receiving = Thread(lambda: asyncio.run(collected(receiver["receive"](*address))))
         sink, _ = server.accept()
         with source, sink:
             while data := source.recv(100_000):
@@ -262,10 +259,51 @@ def test_before_works(pair: Any) -> None:
 def test_after_understands_and_is_understood(
     pair: Any, way: tuple[int, int], engine: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codes = load(pair)
+    codes, threads = load(pair), threading.active_count()
     with faces_on(engine, monkeypatch):
         assert HARNESSES[pair.kind](codes[way[0]], codes[way[1]]) == MESSAGES
-    assert threading.active_count() == 1
+    assert threading.active_count() == threads
+
+
+async def collected(messages: AsyncIterator[bytes]) -> list[bytes]:
+    return [message async for message in messages]
+
+
+def what_is_made_of(wire: bytes, code: Names, kind: str) -> list[bytes]:
+    """The messages of a stream that ends behind these bytes."""
+    if kind == "files":
+        if sys.platform == "win32":
+            pytest.skip("pipes aren't wrapped on Windows")
+        reading, writing = os.pipe()
+        with open(reading, "rb") as source, open(writing, "wb") as sink:
+            sink.write(wire)
+            sink.close()
+            return list(code["receive"](source))
+    if kind == "loop":
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            receiving = Thread(lambda: asyncio.run(collected(code["receive"](*server.getsockname()))))
+            with server.accept()[0] as sock:
+                sock.sendall(wire)
+            received: list[bytes] = receiving.done()
+            return received
+    ours, theirs = tcp_pair()
+    with ours, theirs:
+        theirs.sendall(wire)
+        theirs.close()
+        return list(code["receive"](ours))
+
+
+@pytest.mark.parametrize(
+    "pair", [pair for pair in PAIRS if pair.kind in {"sockets", "files", "loop"}], ids=lambda pair: pair.anchor
+)
+def test_an_end_inside_a_message_is_hidden_before_and_told_after(
+    pair: Any, engine: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = load(pair)
+    wire = after["FRAMING"].encode_many([b"whole", b"cut off"])[:-1]
+    assert what_is_made_of(wire, before, pair.kind) in ([b"whole"], [b"whole", b"cut of"], [b"whole", None])
+    with faces_on(engine, monkeypatch), pytest.raises(fastframe.TruncatedFrame):
+        what_is_made_of(wire, after, pair.kind)
 
 
 def test_every_pair_has_a_line_in_a_table() -> None:
