@@ -303,7 +303,7 @@ def run(cls: Any, chunks: list[bytes], acts: list[int], limit: int, delimiter: b
             self.MAX_LENGTH = limit + 1 if limit == self.MAX_LENGTH else limit
         elif not pauses:
             pass
-        elif what == 3:
+        elif what == 3 and not self.transport.disconnecting:
             self.pauseProducing()
         elif what == 4:
             self.setRawMode()

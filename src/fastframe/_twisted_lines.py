@@ -119,7 +119,7 @@ class LineOnlyReceiver(basic.LineOnlyReceiver):
 
     def dataReceived(self, data: bytes) -> Any:
         """Take bytes and call `lineReceived` with each line. In a callback the bytes are only taken."""
-        if self.__held is None or self.delimiter is not self.__delimiter:
+        if self.__held is None or self.delimiter != self.__delimiter:
             self.__open(self._buffer)
             assert self.__held is not None
         if self.__busy:
@@ -139,12 +139,16 @@ class LineOnlyReceiver(basic.LineOnlyReceiver):
         while True:
             held = self.__held
             assert held is not None
-            for line in held.frames(data):
+            found, limit = held.frames(data), self.MAX_LENGTH
+            if held.most > limit:
+                limit = None
+            for line in found:
                 if self.transport.disconnecting:
                     # What came in one piece with the line that made us close is disregarded.
                     held.drop()
                     return None, False
-                if len(line) <= self.MAX_LENGTH:
+                # As long as it is the limit that none of the batch exceeds, there is no need to compare.
+                if self.MAX_LENGTH is limit or len(line) <= self.MAX_LENGTH:
                     self.lineReceived(line)
                 elif why := self.lineLengthExceeded(line):
                     return why, False

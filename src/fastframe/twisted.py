@@ -109,51 +109,49 @@ class IntNStringReceiver(basic.IntNStringReceiver):
         ValueError for a structFormat that isn't one integer of prefixLength bytes.
         """
         held = self.__held
-        if held is None or self.structFormat is not self.__form:
+        if held is None or self.structFormat != self.__form:
             held = self.__open(self.recvd)
         if self.__busy or self.paused:
             held.add(data)
             return
         self.__busy = True
         try:
-            while True:
-                strings, limit = held.frames(data), self.MAX_LENGTH
-                if held.most > limit:
-                    limit = None
-                for string in strings:
-                    # As long as it is the limit that none of the batch exceeds, there is no need to compare.
-                    if self.MAX_LENGTH is not limit and len(string) > self.MAX_LENGTH:
-                        length = len(string)
-                        held.put_back()
-                        break
-                    self.stringReceived(string)
-                    if self.paused:
-                        held.stop()
-                        return
-                else:
-                    held.finish()
-                    data = b""
-                    if held.added or held is not self.__held:
-                        held = self.__held or held  # a callback has assigned `recvd`
-                        continue
-                    if not held.buffered:
-                        return
-                    length = self.__declared(held)
-                    if length <= self.MAX_LENGTH and not held.fault:
-                        return
-                break
+            length = self.__deliver(held, data)
         finally:
             self.__busy = False
-        self.lengthLimitExceeded(length)
+        if length is not None:
+            self.lengthLimitExceeded(length)
 
-    def __declared(self, held: Undelivered) -> int:
-        """The length of the string that isn't complete yet; 0 if that isn't there yet."""
+    def __deliver(self, held: Undelivered, data: bytes) -> int | None:
+        """Call back for the strings; the length that is next if it is too long, or None."""
+        while True:
+            strings, limit = held.frames(data), self.MAX_LENGTH
+            if held.most > limit:
+                limit = None
+            for string in strings:
+                # As long as it is the limit that none of the batch exceeds, there is no need to compare.
+                if self.MAX_LENGTH is not limit and len(string) > self.MAX_LENGTH:
+                    held.put_back()
+                    return len(string)
+                self.stringReceived(string)
+                if self.paused:
+                    held.stop()
+                    return None
+            held.finish()
+            if held is self.__held and not held.added:
+                return self.__excess(held) if held.buffered else None
+            data = b""
+            held = self.__held or held  # a callback has brought bytes, or assigned `recvd`
+
+    def __excess(self, held: Undelivered) -> int | None:
+        """The length of the string that isn't complete yet, if it is too long."""
         if isinstance(held.fault, FrameTooLarge):
-            return held.fault.size or 0
-        if held.buffered < self.prefixLength:
-            return 0
-        length: int = held.buffered + held.decoder.needed - self.prefixLength
-        return length
+            return held.fault.size
+        if held.buffered >= self.prefixLength:
+            length: int = held.buffered + held.decoder.needed - self.prefixLength
+            if length > self.MAX_LENGTH:
+                return length
+        return None
 
     def __open(self, data: bytes) -> Undelivered:
         """Hold `data` instead of what is held, for the length field of this moment."""
