@@ -4,11 +4,14 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from fastframe import LengthField
 
 
 @pytest.fixture
@@ -75,3 +78,33 @@ def test_wait_sees_what_select_sees(engine: Any, pair: Any) -> None:
     ours, peers = pair
     peers.send(b"x")
     assert bool(select.select([ours], [], [], 0)[0]) == engine.wait(ours.fileno(), False, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no call waits there")
+@pytest.mark.parametrize("kind", ["socket", "pipe"])
+@pytest.mark.parametrize("readahead", [True, False])
+def test_where_calls_may_wait_nothing_else_is_asked(engine: Any, kind: str, readahead: bool) -> None:
+    ends = [sock.detach() for sock in socket.socketpair()] if kind == "socket" else os.pipe()
+    reader, writer = (
+        engine.FrameReader(ends[0], LengthField(4), readahead=readahead),
+        engine.FrameWriter(ends[1], LengthField(4)),
+    )
+    payloads = [b"small", bytes(range(256)) * 8192, b""]
+    try:
+        assert reader.read_one() is None
+        reader._waits = writer._waits = True
+        got: list[bytes] = []
+        receiving = threading.Thread(target=lambda: got.extend(iter(reader.read_one, b"")))
+        receiving.start()
+        # More than the kernel holds: this waits until the other thread has taken it, for which it needs the interpreter.
+        assert [writer.write(payload) for payload in payloads] == [True] * 3
+        receiving.join()
+        assert got == payloads[:2]
+        for end in ends:
+            os.set_blocking(end, False)
+        assert reader.read_one() is None
+        assert not writer.write(payloads[1])
+        assert writer.pending > 0
+    finally:
+        for end in ends:
+            os.close(end)

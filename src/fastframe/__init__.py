@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
     from . import anyio as anyio
     from . import asyncio as asyncio
+    from . import logging as logging
+    from . import multiprocessing as multiprocessing
+    from . import rpyc as rpyc
+    from . import thrift as thrift
+    from . import twisted as twisted
     from ._limits import Limits as Limits
     from .server import Server as Server
     from .server import serve as serve
@@ -51,8 +56,13 @@ _LATER = {
     "Server": "server",
     "anyio": "anyio",
     "asyncio": "asyncio",
+    "logging": "logging",
+    "multiprocessing": "multiprocessing",
+    "rpyc": "rpyc",
     "serve": "server",
     "server": "server",
+    "thrift": "thrift",
+    "twisted": "twisted",
 }
 """What is imported when it is first asked for, and from where: who doesn't use it doesn't pay for it."""
 

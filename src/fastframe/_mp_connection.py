@@ -6,12 +6,13 @@ import errno
 import os
 import sys
 from multiprocessing import BufferTooShort, connection, reduction
+from multiprocessing.connection import wait as wait_for_any
 
 from ._engine import wait
 from ._fork import tell
 from ._transport import Transport
 from .connection import Connection as Frames
-from .errors import ConnectionClosed, ConnectionLost, FrameError, InvalidFrame, SendInterrupted, TruncatedFrame
+from .errors import ConnectionClosed, ConnectionLost, FrameError, FrameTimeout, InvalidFrame, TruncatedFrame
 from .framing import LengthField
 from .presets import preset
 
@@ -48,7 +49,7 @@ class _Handle(Transport):
     def wait(self, for_write: bool, timeout: float | None) -> bool:
         # Where no time is kept, a blocking descriptor has waited in the system call itself.
         if timeout is None and not os.get_blocking(self._number):
-            raise BlockingIOError(errno.EAGAIN, "the descriptor is nonblocking, and this has to wait; nothing is lost: call again")
+            return False
         return wait(self._number, for_write, timeout)
 
     def close(self) -> None:
@@ -75,6 +76,16 @@ class Connection(connection.Connection):
     taken: call again. A send of which some is taken is SendInterrupted: don't repeat it, the next send finishes it.
     Two threads that receive at once are ConcurrentUse; those that send queue up.
     """
+
+    if TYPE_CHECKING:  # the host's own, which typeshed doesn't tell
+        _handle: int
+        _readable: bool
+        _writable: bool
+
+        def _check_closed(self) -> None: ...
+        def _check_readable(self) -> None: ...
+        def _check_writable(self) -> None: ...
+        def _bad_message_length(self) -> NoReturn: ...
 
     _frames: Frames | None = None
     _ready: Iterable[bytes] = ()
@@ -142,17 +153,13 @@ class Connection(connection.Connection):
             if len(buf) > _BELOW_2_GIB.max_size:
                 frames.send_framing = _ANY_SIZE
             frames.send(buf)
-        except BlockingIOError:
-            if frames.pending:
-                raise SendInterrupted(frames.pending) from None
-            raise
         except (FrameError, ValueError) as error:
             self._fail(error)
 
     def _poll(self, timeout: float | None) -> bool:
         frames = self._frames
         if not self._readahead and (frames is None or not frames._reader.buffered):
-            return bool(connection.wait([self], timeout))
+            return bool(wait_for_any([self], timeout))
         return self._has_message(timeout)
 
     def _close(self) -> None:
@@ -169,10 +176,15 @@ class Connection(connection.Connection):
         os.fstat(self._handle)
         transport = _Handle(self._handle, self._readable, self._writable)
         frames = Frames(transport, _ANY_SIZE, send_framing=_BELOW_2_GIB, readahead=self._readahead, timeout=None)
-        self._ready = frames._ready
-        self._frames = frames
-        tell(self)
-        return frames
+        first: Frames = self.__dict__.setdefault("_frames", frames)
+        if frames is first:
+            self._ready = frames._ready
+            tell(self)
+        else:
+            # Another thread was faster.
+            transport.abandon()
+            frames.abort()
+        return first
 
     def _receive(self, maxlength: int | None) -> bytes:
         frames = self._frames or self._open()
@@ -197,8 +209,10 @@ class Connection(connection.Connection):
 
     def _fail(self, error: FrameError | ValueError) -> NoReturn:
         """Raise it as the host does."""
-        if self._handle is None:
+        if self.closed:
             raise OSError("handle is closed") from None
+        if isinstance(error, FrameTimeout):
+            raise BlockingIOError(errno.EAGAIN, "the descriptor is nonblocking; nothing is lost: call again") from None
         if isinstance(error, ConnectionClosed):
             raise EOFError from None
         if isinstance(error, TruncatedFrame):
@@ -213,7 +227,8 @@ class Connection(connection.Connection):
         if self._frames is not None and not self._readahead:
             # Whatever was under way when the process forked, its thread isn't here: start anew, between two messages.
             self._frames._transport.abandon()
-            self._frames, self._ready, self._maxlength = None, (), None
+            del self._frames
+            self._ready, self._maxlength = (), None
 
 
 def _reduced(given: Connection) -> tuple[Callable[..., Connection], tuple[Any, ...]]:

@@ -128,8 +128,7 @@ class FrameWriter(Guarded):
         self._plan, self._framing, self._sink = plan, framing, sink
         self._pieces, self._sent, self._full, self._error, self._waits = [], [], False, None, False
         self._next = self._at = self._pending = self._frames = self._bytes = 0
-        self._last = (0, 0)
-        self._idle = True
+        self._last, self._idle = (0, 0), True
 
     @property
     def framing(self) -> Framing:
@@ -444,8 +443,7 @@ class FrameWriter(Guarded):
 
     def _send(self, sent: list[int]) -> bool:
         """Offer the first pieces to the kernel, once; False if it isn't ready. The bytes it took go to `sent`."""
-        alias, fd = self._alias, self._fd
-        most = 0
+        alias, fd, most = self._alias, self._fd, 0
         if self._channel is not None:
             most = _CHANNEL_BYTES
         elif alias is None and os.name == "nt":

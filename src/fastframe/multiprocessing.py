@@ -1,11 +1,11 @@
 """multiprocessing's connections on this package's engine: change the import, keep the code.
 
-    from fastframe.multiprocessing import Client, Connection, Listener, Pipe, wait
+    from fastframe.multiprocessing import Client, Connection, Listener, Pipe, get_context, wait
 
 The same: names, signatures, exceptions, bytes on the wire, the handshake with an authkey, pickling to other processes,
 select, `wait`, descriptors passed between two messages, ends that several processes share. Either end may be the
-host's. Beyond the host's classes (they are subclasses, so isinstance goes on), `get_context` gives a context whose Queue,
-SimpleQueue, JoinableQueue and Pool use them.
+host's. The classes are the host's subclasses. `get_context(method)` gives a context, as multiprocessing's gives it, whose
+Pipe, Queue, JoinableQueue, SimpleQueue and Pool use them.
 
 Better: one system call for a message that is sent, whatever its size; a large message is received into its place, once; memory
 follows what arrived, never what a header declares; a receive or send that an exception breaks off goes on where it was;
@@ -22,18 +22,25 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from multiprocessing import connection
+from functools import cache
+from multiprocessing import connection as host
+from multiprocessing import get_context as host_context
 from time import monotonic
 
 from ._mp_connection import Connection
-from ._sockets import INTERNET, no_delay
+from ._sockets import no_delay
+from ._sources import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-__all__ = ["Client", "Connection", "Listener", "Pipe", "wait"]
+__all__ = ["Client", "Connection", "Listener", "Pipe", "get_context", "wait"]
+
+
+# As they are now: who puts these functions in their place mustn't make them call themselves.
+_host_client, _host_wait = host.Client, host.wait
 
 
 def Pipe(duplex: bool = True, *, readahead: bool = False) -> tuple[Connection, Connection]:
@@ -42,8 +49,10 @@ def Pipe(duplex: bool = True, *, readahead: bool = False) -> tuple[Connection, C
     readahead: of both ends, as Connection has it.
     """
     if duplex:
-        ends = [end.detach() for end in socket.socketpair()]
-        return Connection(ends[0], readahead=readahead), Connection(ends[1], readahead=readahead)
+        one, other = socket.socketpair()
+        for end in (one, other):
+            end.setblocking(True)  # whatever socket.setdefaulttimeout says
+        return Connection(one.detach(), readahead=readahead), Connection(other.detach(), readahead=readahead)
     reading, writing = os.pipe()
     return (
         Connection(reading, writable=False, readahead=readahead),
@@ -51,7 +60,7 @@ def Pipe(duplex: bool = True, *, readahead: bool = False) -> tuple[Connection, C
     )
 
 
-class Listener(connection.Listener):
+class Listener(host.Listener):
     """The host's Listener, which accepts connections of this package.
 
     authkey: bytes that both ends have; the handshake is the host's.
@@ -73,28 +82,30 @@ class Listener(connection.Listener):
 
     def accept(self) -> Connection:
         """The next connection, once its client has shown the key; AuthenticationError for a wrong one."""
-        accepted = _taken_over(super().accept(), self._readahead)
+        accepted = _undelayed(_taken_over(super().accept(), self._readahead))
         if self._key is not None:
             try:
-                connection.deliver_challenge(accepted, self._key)
-                connection.answer_challenge(accepted, self._key)
+                host.deliver_challenge(accepted, self._key)
+                host.answer_challenge(accepted, self._key)
             except BaseException:
                 accepted.close()
                 raise
         return accepted
 
 
-def Client(address: Any, family: str | None = None, authkey: bytes | None = None, *, readahead: bool = False) -> Connection:
+def Client(
+    address: Any, family: str | None = None, authkey: bytes | None = None, *, readahead: bool = False
+) -> Connection:
     """A connection to the Listener at this address; AuthenticationError if that has another key.
 
     readahead: as Connection has it.
     """
     _check(authkey)
-    opened = _taken_over(connection.Client(address, family), readahead)
+    opened = _undelayed(_taken_over(_host_client(address, family), readahead))
     if authkey is not None:
         try:
-            connection.answer_challenge(opened, authkey)
-            connection.deliver_challenge(opened, authkey)
+            host.answer_challenge(opened, authkey)
+            host.deliver_challenge(opened, authkey)
         except BaseException:
             opened.close()
             raise
@@ -110,15 +121,57 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     objects = list(object_list)
     ahead = {id(one): one for one in objects if isinstance(one, Connection) and one.readahead}
     if not ahead:
-        return connection.wait(objects, timeout)
+        return _host_wait(objects, timeout)
     deadline = None if timeout is None else monotonic() + timeout
     while True:
         whole = {key for key, one in ahead.items() if one.poll()}
         left = 0.0 if whole else None if deadline is None else max(0.0, deadline - monotonic())
-        readable = {id(one) for one in connection.wait(objects, left)}
+        readable = {id(one) for one in _host_wait(objects, left)}
         ready = [one for one in objects if id(one) in (whole if id(one) in ahead else readable)]
         if ready or (deadline is not None and monotonic() >= deadline):
             return ready
+
+
+def get_context(method: str | None = None) -> Any:
+    """A context of multiprocessing whose pipes, queues and pools are of this package; all else is the host's.
+
+    method: how it starts processes, as multiprocessing.get_context takes it. ValueError for one that there isn't.
+    """
+    kind: Any = type(host_context(method))
+    return _context(kind)
+
+
+class _Context:
+    """What differs from the host's context."""
+
+    def get_context(self, method: str | None = None) -> Any:
+        return self if method is None else get_context(method)
+
+    def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
+        return Pipe(duplex)
+
+    def Queue(self, *args: Any, **kwargs: Any) -> Any:
+        return _on_ours(super().Queue(*args, **kwargs))  # type: ignore[misc]
+
+    def JoinableQueue(self, *args: Any, **kwargs: Any) -> Any:
+        return _on_ours(super().JoinableQueue(*args, **kwargs))  # type: ignore[misc]
+
+    def SimpleQueue(self) -> Any:
+        return _on_ours(super().SimpleQueue())  # type: ignore[misc]
+
+
+@cache
+def _context(kind: Any) -> Any:
+    return type(kind.__name__, (_Context, kind), {})()
+
+
+def _on_ours(queue: Any) -> Any:
+    """A new queue of the host's, with its pipe replaced by one of ours."""
+    queue._reader, queue._writer = _taken_over(queue._reader), _taken_over(queue._writer)
+    if hasattr(queue, "_reset"):
+        queue._reset()
+    queue._poll = queue._reader.poll
+    return queue
 
 
 def _check(authkey: bytes | None) -> None:
@@ -127,13 +180,19 @@ def _check(authkey: bytes | None) -> None:
 
 
 def _taken_over(given: Any, readahead: bool = False) -> Connection:
-    """A connection of ours for the descriptor of the host's."""
+    """A connection of ours for the descriptor of the host's, which is closed."""
     with given:
-        number = os.dup(given.fileno())
-    sock = socket.socket(fileno=number)
-    try:
-        if sock.family in INTERNET:
-            no_delay(sock)
-    finally:
-        sock.detach()
-    return Connection(number, readahead=readahead)
+        return Connection(os.dup(given.fileno()), given.readable, given.writable, readahead=readahead)
+
+
+def _undelayed(given: Connection) -> Connection:
+    """The same, its small messages sent at once."""
+    sock = same(given.fileno())
+    no_delay(sock)
+    sock.detach()
+    return given
+
+
+if sys.platform == "win32":
+    from multiprocessing import get_context
+    from multiprocessing.connection import Client, Connection, Listener, Pipe, wait
