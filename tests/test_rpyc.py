@@ -24,11 +24,11 @@ from rpyc.utils.factory import connect_channel
 
 import fastframe as ff
 import fastframe.rpyc as face
-from connections import LONG, Thread, on_engine
+from connections import LONG, SOON, Thread, alarms, needs_signals, on_engine
 from support import tcp_pair
 from tlspairs import shaken
 
-__all__ = ["on_engine"]  # the fixture that pytest is to find here
+__all__ = ["alarms", "on_engine"]  # the fixtures that pytest is to find here
 
 Ours = face.Channel
 SIZES = [0, 1, 2_999, 3_000, 3_001, 16_384, 63_994, 63_995, 63_996, 64_000, 200_000, 1_000_000]
@@ -173,7 +173,6 @@ def test_over_tls_what_is_in_its_buffer_is_polled(made: list[Any]) -> None:
     near, far = shaken(*tcp_pair())
     made += [Ours(SocketStream(near)), Ours(SocketStream(far))]
     sender, receiver = made
-    sender.stream.sock.setblocking(False)
     sender._conn.send_many([b"\0one", b"\0two"])
     for message in (b"one", b"two"):
         assert receiver.poll(LONG)
@@ -229,6 +228,33 @@ def test_a_socket_with_a_timeout_doesnt_end_a_recv(channel: tuple[Any, socket.so
     assert thread.done() == b"late"
     ours.close()
     peer.close()
+
+
+@needs_signals
+def test_an_interrupted_recv_goes_on_where_it_was(
+    channel: tuple[Any, socket.socket], alarms: Callable[..., None]
+) -> None:
+    class Alarm(Exception):
+        pass
+
+    def handler() -> None:
+        raise Alarm
+
+    ours, peer = channel
+    data = wire(b"interrupted")
+    sent = 0
+    for cut in (3, 9):
+        peer.sendall(data[sent:cut])
+        sent = cut
+        with pytest.raises(Alarm):
+            alarms(handler, SOON)
+            ours.recv()
+    peer.sendall(data[sent:])
+    assert ours.recv() == b"interrupted"
+
+
+def test_a_small_end_of_a_large_message_waits_for_nobody(channel: tuple[Any, socket.socket]) -> None:
+    assert channel[0].stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 # --- Ends and errors -------------------------------------------------------------------------------------------------

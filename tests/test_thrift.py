@@ -50,7 +50,7 @@ def sockets() -> Iterator[tuple[TSocket, TSocket]]:
 class Script(TTransport.TTransportBase):
     """Gives these pieces, one at most for each read, raises those that are exceptions, and is at its end then."""
 
-    def __init__(self, *pieces: bytes | Exception) -> None:
+    def __init__(self, *pieces: bytes | BaseException) -> None:
         self.pieces = list(pieces)
         self.sizes: list[int] = []
         self.written: list[bytes] = []
@@ -70,7 +70,7 @@ class Script(TTransport.TTransportBase):
         if not self.pieces:
             return b""
         piece = self.pieces.pop(0)
-        if isinstance(piece, Exception):
+        if isinstance(piece, BaseException):
             raise piece
         if piece[sz:]:
             self.pieces.insert(0, piece[sz:])
@@ -85,10 +85,6 @@ class Script(TTransport.TTransportBase):
 
 def wire(*payloads: bytes) -> bytes:
     return b"".join(struct.pack(">i", len(payload)) + payload for payload in payloads)
-
-
-def timeout() -> Error:
-    return Error(Error.TIMED_OUT, "read timeout")
 
 
 def refused(trans: Any, size: int = 1) -> Error:
@@ -330,11 +326,13 @@ def test_a_clean_end_is_the_end_of_the_transport_below(sockets: tuple[TSocket, T
     assert (error.type, error.message) == (Error.END_OF_FILE, "TSocket read 0 bytes")
 
 
-def test_a_timeout_at_any_byte_loses_nothing() -> None:
+@pytest.mark.parametrize("error", [Error(Error.TIMED_OUT, "read timeout"), InterruptedError(), KeyboardInterrupt()])
+def test_an_interruption_at_any_byte_loses_nothing(error: BaseException) -> None:
     data = wire(b"one", b"two")
     for cut in range(len(data)):
-        trans = Ours(Script(*([data[:cut]] if cut else []), timeout(), data[cut:]))
-        assert refused(trans, 6).type == Error.TIMED_OUT
+        trans = Ours(Script(*([data[:cut]] if cut else []), error, data[cut:]))
+        with pytest.raises(type(error)):
+            trans.readAll(6)
         assert trans.readAll(6) == b"onetwo"
 
 
@@ -354,7 +352,7 @@ def test_a_socket_that_times_out_inside_a_frame_goes_on(sockets: tuple[TSocket, 
 
 @pytest.mark.parametrize("reopen", ["open", "close"])
 def test_opening_and_closing_forget_what_was_received(reopen: str) -> None:
-    script = Script(wire(b"abc")[:5], timeout(), wire(b"new"))
+    script = Script(wire(b"abc")[:5], Error(Error.TIMED_OUT), wire(b"new"))
     trans = Ours(script)
     assert refused(trans).type == Error.TIMED_OUT
     getattr(trans, reopen)()
