@@ -18,6 +18,7 @@ from thrift.transport.TSocket import TSocket
 import fastframe.thrift as face
 from connections import LONG, Thread
 from support import tcp_pair
+from tlspairs import shaken
 
 Host = TTransport.TFramedTransport
 Ours = face.TFramedTransport
@@ -238,6 +239,18 @@ def test_a_burst_over_a_socket_is_received_at_once(sockets: tuple[TSocket, TSock
     assert asked == []
     assert refused(trans).type == Error.END_OF_FILE
     assert not trans.isOpen()
+
+
+def test_reading_over_tls() -> None:
+    ends = [TSocket(), TSocket()]
+    for end, sock in zip(ends, shaken(*tcp_pair()), strict=True):
+        end.setHandle(sock)
+    payloads = [b"a", b"b" * 100_000, b"c"]
+    thread = Thread(lambda: ends[0].write(wire(*payloads)))
+    assert Ours(ends[1]).readAll(100_002) == b"".join(payloads)
+    thread.done()
+    for end in ends:
+        end.close()
 
 
 def test_reading_over_a_buffered_transport(sockets: tuple[TSocket, TSocket]) -> None:

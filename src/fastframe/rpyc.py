@@ -10,10 +10,10 @@ A server does the same with SocketStream(sock) for each client, and calls serve_
 
 The same: constructor, methods, attributes, the bytes on the wire, when it compresses, EOFError and a closed stream at
 every end; nothing beyond a message is taken, so that `fileno` can be selected on.
-Better: a message is one system call, where the host waits for Nagle's algorithm in front of the last byte of a large
-one; `poll` is True for whole messages, so a peer that stops in the middle of one holds nobody up; it sees what TLS has
-in its buffer; a recv that is interrupted goes on where it was; memory follows what arrived; a message without its
-newline, or that doesn't unpack, is EOFError. Small requests and replies, one at a time, take as long as with the host.
+Better: a message goes out in one piece, where the host's last byte of a large one waits for Nagle's algorithm; `poll`
+is True for whole messages, so that a peer that stops inside one holds nobody up, and sees what TLS has in its buffer;
+a recv that is interrupted goes on where it was; memory follows what arrived; a message without its newline, or that
+doesn't unpack, is EOFError. Small messages, one at a time, take as long as with the host.
 Different on purpose: the channel owns the stream, whose own read, write and poll aren't for use any more; two threads
 in recv are ConcurrentUse; Windows' pipes stay the host's. MAX_SIZE is for subclasses that trust their peers less.
 """
