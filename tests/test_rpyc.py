@@ -216,18 +216,23 @@ def test_nothing_beyond_a_message_is_taken_so_that_it_can_be_selected_on(channel
     assert not select.select([ours], [], [], 0)[0]
 
 
-def test_a_socket_with_a_timeout_doesnt_end_a_recv(channel: tuple[Any, socket.socket]) -> None:
+def test_a_sockets_timeout_ends_neither_recv_nor_send(made: list[Any]) -> None:
     sock, peer = tcp_pair()
     sock.settimeout(0.001)
-    ours = Ours(SocketStream(sock))
+    ours = Ours(SocketStream(sock), compress=False)
+    made += [ours, peer]
     thread = Thread(ours.recv)
-    data = wire(b"late")
-    peer.sendall(data[:7])
+    peer.sendall(wire(b"late")[:7])
     assert not select.select([peer], [], [], 0.02)[0]
-    peer.sendall(data[7:])
+    peer.sendall(wire(b"late")[7:])
     assert thread.done() == b"late"
-    ours.close()
-    peer.close()
+    large = bytes(20_000_000)
+    thread = Thread(lambda: ours.send(large))
+    assert select.select([peer], [], [], LONG)[0]
+    thread.join(0.02)
+    with peer.makefile("rb") as file:
+        assert file.read(len(large) + 6) == wire(large)
+    thread.done()
 
 
 @needs_signals

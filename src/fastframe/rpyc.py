@@ -14,8 +14,9 @@ Better: a message goes out in one piece, where the host's last byte of a large o
 is True for whole messages, so that a peer that stops inside one holds nobody up, and sees what TLS has in its buffer;
 a recv that is interrupted goes on where it was; memory follows what arrived; a message without its newline, or that
 doesn't unpack, is EOFError. Small messages, one at a time, take as long as with the host.
-Different on purpose: the channel owns the stream, whose own read, write and poll aren't for use any more; two threads
-in recv are ConcurrentUse; Windows' pipes stay the host's. MAX_SIZE is for subclasses that trust their peers less.
+Different on purpose: the channel owns the stream, whose own read, write and poll aren't for use any more; a send waits
+as long as a recv does, whatever the socket's timeout; two threads in recv are ConcurrentUse; Windows' pipes stay the
+host's. MAX_SIZE is for subclasses that trust their peers less.
 """
 
 from __future__ import annotations
