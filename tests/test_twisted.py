@@ -245,6 +245,19 @@ def test_a_pause_after_every_string() -> None:
     assert protocol.events == strings
 
 
+def test_a_paused_protocol_does_not_hold_what_it_has_delivered() -> None:
+    protocol = receiver(
+        face.Int32StringReceiver, act=lambda self, string: string[:1] == b"!" and self.pauseProducing(), MAX_LENGTH=5000
+    )
+    tracemalloc.start()
+    protocol.dataReceived(wire(*[bytes(5000)] * 100, b"!", b"rest"))
+    protocol.events.clear()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert protocol.recvd == wire(b"rest")
+    assert held < 100_000
+
+
 def test_stop_producing_delivers_nothing_more() -> None:
     protocol = receiver(face.Int32StringReceiver, act=lambda self, string: self.stopProducing())
     protocol.dataReceived(wire(b"a", b"b"))

@@ -183,6 +183,17 @@ def test_raw_data_is_handed_on_as_it_came() -> None:
     assert protocol.events[1:] == [("raw", b"12")]
 
 
+def test_raw_mode_gets_what_is_held_first() -> None:
+    def act(self: Any, line: bytes) -> str:
+        self.setRawMode()
+        return "why"
+
+    protocol = receiver(face.LineReceiver, act)
+    assert protocol.dataReceived(b"a\nheld") == "why"
+    protocol.dataReceived(b" and new")
+    assert protocol.events == [b"a", ("raw", b"held and new")]
+
+
 def test_what_raw_data_received_returns_is_returned() -> None:
     class Failing(face.LineReceiver):
         line_mode = 0
@@ -250,11 +261,24 @@ def test_delimiter_and_limit_may_change_in_a_callback() -> None:
 
 
 def test_lines_behind_the_one_that_closes_are_disregarded() -> None:
-    protocol = receiver(face.LineOnlyReceiver, act=lambda self, line: self.transport.loseConnection())
-    protocol.dataReceived(b"a\nb\nc")
+    protocol = receiver(face.LineOnlyReceiver, lambda self, line: self.transport.loseConnection(), MAX_LENGTH=4)
+    protocol.dataReceived(b"a\nb\nc\nlong!")
     assert protocol.events == [b"a"]
+    assert protocol._buffer == b"long!"
     protocol.dataReceived(b"\nd\n")
     assert protocol.events == [b"a"]
+
+
+def test_the_hosts_buffer_may_be_replaced_in_a_callback() -> None:
+    def act(self: Any, line: bytes) -> None:
+        if line == b"a":
+            assert self._buffer == b"b\nc"
+            self._buffer = b"x\ny"
+
+    protocol = receiver(face.LineOnlyReceiver, act)
+    protocol.dataReceived(b"a\nb\nc")
+    protocol.dataReceived(b"z\n")
+    assert protocol.events == [b"a", b"x", b"yz"]
 
 
 def test_lines_behind_a_long_one_come_whatever_the_pieces() -> None:

@@ -1,5 +1,7 @@
 """Netstrings; linear time; and the string receivers against the host's, call by call."""
 
+import gc
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +45,26 @@ def test_a_good_start_of_a_netstring_breaks_nothing(start: bytes) -> None:
         feed(protocol, start, size)
         assert not protocol.brokenPeer
         assert not protocol.transport.disconnecting
+
+
+@pytest.mark.parametrize(
+    ("length", "there", "broken"), [(30, 25, False), (31, 25, True), (30, 30, False), (31, 17, True)]
+)
+def test_a_netstrings_length_is_judged_before_its_end(length: int, there: int, broken: bool) -> None:
+    protocol = receiver(face.NetstringReceiver, MAX_LENGTH=30)
+    protocol.dataReceived(b"%d:" % length + bytes(there))
+    assert protocol.brokenPeer == broken
+
+
+def test_nothing_is_kept_of_a_bad_netstring() -> None:
+    protocol = receiver(face.NetstringReceiver)
+    tracemalloc.start()
+    protocol.dataReceived(b"1:a,wrong" + bytes(1_000_000))
+    protocol.dataReceived(bytes(1_000_000))
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 100_000
 
 
 def test_a_netstring_protocol_can_be_connected_again() -> None:

@@ -89,7 +89,8 @@ class Undelivered:
         return frames
 
     def _end(self, fault: InvalidFrame, rest: bytes) -> None:
-        self.fault = fault
+        # Another one: the frames of its own traceback, and of its context's, hold the bytes that it came of.
+        self.fault = fault._again()
         self.decoder = Decoder(_RAW)
         self.decoder.push(rest)
         self.buffered = len(rest)

@@ -168,7 +168,7 @@ class IntNStringReceiver(basic.IntNStringReceiver):
     @recvd.setter
     def recvd(self, data: bytes) -> None:
         if data or self.__held is not None:
-            self.__open(data or b"")
+            self.__open(data)
 
 
 class Int32StringReceiver(IntNStringReceiver, basic.Int32StringReceiver):
@@ -236,7 +236,7 @@ class NetstringReceiver(basic.NetstringReceiver):
 
     def __fits(self, held: Undelivered) -> bool:
         """Whether the string that isn't complete yet can become one of at most MAX_LENGTH bytes."""
-        if held.decoder.needed > 1 or held.buffered > _MOST_DIGITS:
+        if held.buffered > _MOST_DIGITS:
             # Its size with digits, colon and comma.
             return bool(held.buffered + held.decoder.needed <= len(str(self.MAX_LENGTH)) + self.MAX_LENGTH + 2)
         # It may be digits without a colon: the host knows how to judge them.
