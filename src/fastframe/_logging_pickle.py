@@ -31,6 +31,9 @@ _NONE, _STOP = ord("N"), ord(".")
 _INT1, _INT2, _FLOAT8, _TEXT4 = ord("K"), ord("M"), ord("G"), ord("X")
 _PUT1, _GET1 = ord("q"), ord("h")
 
+_BOOLS: dict[bytes, int] = {b"00\n": False, b"01\n": True}
+"""As the protocols 0 and 1 write them."""
+
 _uint4 = struct.Struct("<I").unpack_from
 _int4 = struct.Struct("<i").unpack_from
 _float8 = struct.Struct(">d").unpack_from
@@ -81,7 +84,7 @@ class Pickle:
                 pos = begin + _uint4(data, pos)[0]
                 if pos >= size:
                     raise IndexError
-                text = str(data[begin:pos], "utf-8", "surrogatepass")
+                text = data[begin:pos].decode("utf-8", "surrogatepass")
                 push(text)
                 if data[pos] == _PUT1 and data[pos + 1] == len(memo):
                     memo.append(text)
@@ -122,27 +125,38 @@ class Pickle:
         end = self._data.index(b"\n", pos)
         return self._data[pos:end], end + 1
 
-    def _number(self, pos: int) -> tuple[bytes, int]:
+    def _number(self, pos: int, suffix: bytes = b"") -> tuple[int, int]:
+        """An int as text, as the pickler writes it: readers don't agree on what 020 or 1_0 is."""
         line, pos = self._line(pos)
-        if len(line) > MAX_DIGITS:
+        if len(line) > MAX_DIGITS or not line.endswith(suffix):
             raise ValueError
-        return line, pos
+        number = int(line.removesuffix(suffix))
+        if b"%d%b" % (number, suffix) != line:
+            raise ValueError
+        return number, pos
 
     # --- Numbers and text
 
     def _int_line(self, pos: int) -> int:
-        line, pos = self._number(pos)
-        self._stack.append(line == b"01" if line in (b"00", b"01") else int(line))
+        value = _BOOLS.get(self._data[pos : pos + 3])
+        if value is None:
+            value, pos = self._number(pos)
+        else:
+            pos += 3
+        self._stack.append(value)
         return pos
 
     def _long_line(self, pos: int) -> int:
-        line, pos = self._number(pos)
-        self._stack.append(int(line.removesuffix(b"L")))
+        number, pos = self._number(pos, b"L")
+        self._stack.append(number)
         return pos
 
     def _float_line(self, pos: int) -> int:
-        line, pos = self._number(pos)
-        self._stack.append(float(line))
+        line, pos = self._line(pos)
+        number = float(line) if len(line) <= MAX_DIGITS else 0.0
+        if repr(number).encode() != line:
+            raise ValueError
+        self._stack.append(number)
         return pos
 
     def _text_line(self, pos: int) -> int:
@@ -244,12 +258,12 @@ class Pickle:
         return pos
 
     def _put_line(self, pos: int) -> int:
-        line, pos = self._number(pos)
-        return self._put(int(line), pos)
+        index, pos = self._number(pos)
+        return self._put(index, pos)
 
     def _get_line(self, pos: int) -> int:
-        line, pos = self._number(pos)
-        return self._get(int(line), pos)
+        index, pos = self._number(pos)
+        return self._get(index, pos)
 
 
 def _check_keys(keys: Iterable[object]) -> None:
