@@ -277,6 +277,7 @@ def test_the_hosts_buffer_may_be_replaced_in_a_callback() -> None:
 
     protocol = receiver(face.LineOnlyReceiver, act)
     protocol.dataReceived(b"a\nb\nc")
+    assert protocol.events == [b"a", b"x"]
     protocol.dataReceived(b"z\n")
     assert protocol.events == [b"a", b"x", b"yz"]
 
