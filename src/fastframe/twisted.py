@@ -248,5 +248,5 @@ class NetstringReceiver(basic.NetstringReceiver):
         except NetstringParseError:
             return False
         finally:
-            self._remainingData = b""
+            self._remainingData, self._expectedPayloadSize = b"", 0
         return True
