@@ -9,6 +9,7 @@ import os
 import re
 import selectors
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,7 +25,8 @@ from connections import LONG, Thread
 from fastframe import _engine
 from support import tcp_pair
 
-sys.path.append(str(Path(__file__).parent.parent / "bench"))
+BENCH = Path(__file__).parent.parent / "bench"
+sys.path.append(str(BENCH))
 idioms, migrating = map(importlib.import_module, ["idioms", "migrating"])
 
 if not idioms.PAGE.exists():
@@ -369,6 +371,18 @@ def test_a_section_with_one_block_is_refused(tmp_path: Path) -> None:
     path.write_text("## One\n```python\n```\n", encoding="utf-8")
     with pytest.raises(ValueError, match="not two blocks"):
         idioms.pairs(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the other end is forked")
+def test_everything_is_measured() -> None:
+    pytest.importorskip("rich")
+    code = f"import sys; sys.path.insert(0, {str(BENCH)!r}); import migrating; migrating.SECONDS = 0; migrating.main()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "150"}
+    command = [sys.executable, "-c", code, "--rounds", "1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    for pair in PAIRS:
+        measured = all(re.search(rf"{pair.title} +│ {work} ", done.stdout) for work in migrating.WORKS[pair.kind])
+        assert measured or f"left out: {pair.title}: No module" in done.stdout
 
 
 def test_numbers_go_where_they_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
