@@ -2,7 +2,6 @@
 
 import struct
 import sys
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols import basic
 
 import fastframe.twisted as face
-from twistedreceivers import Strings, feed, netstrings, on_engine, pieces, receiver, wire
+from twistedreceivers import Strings, feed, netstrings, on_engine, pieces, receiver, traced, wire
 
 __all__ = ["on_engine"]  # the fixture that pytest is to find here
 
@@ -208,10 +207,7 @@ def test_a_length_that_no_memory_has_is_too_long_too() -> None:
 
 def test_memory_follows_what_arrived() -> None:
     protocol = receiver(face.Int32StringReceiver, MAX_LENGTH=1 << 31)
-    tracemalloc.start()
-    protocol.dataReceived(struct.pack("!I", 1 << 30) + bytes(100_000))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    _, peak = traced(lambda: protocol.dataReceived(struct.pack("!I", 1 << 30) + bytes(100_000)))
     assert protocol.events == []
     assert peak < 1_000_000
 
@@ -249,11 +245,12 @@ def test_a_paused_protocol_does_not_hold_what_it_has_delivered() -> None:
     protocol = receiver(
         face.Int32StringReceiver, act=lambda self, string: string[:1] == b"!" and self.pauseProducing(), MAX_LENGTH=5000
     )
-    tracemalloc.start()
-    protocol.dataReceived(wire(*[bytes(5000)] * 100, b"!", b"rest"))
-    protocol.events.clear()
-    held = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
+
+    def deliver() -> None:
+        protocol.dataReceived(wire(*[bytes(5000)] * 100, b"!", b"rest"))
+        protocol.events.clear()
+
+    held, _ = traced(deliver)
     assert protocol.recvd == wire(b"rest")
     assert held < 100_000
 

@@ -1,7 +1,5 @@
 """Netstrings; linear time; and the string receivers against the host's, call by call."""
 
-import gc
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols import basic
 
 import fastframe.twisted as face
-from twistedreceivers import feed, given_bytes, netstrings, on_engine, pieces, receiver, wire
+from twistedreceivers import feed, given_bytes, netstrings, on_engine, pieces, receiver, traced, wire
 
 __all__ = ["given_bytes", "on_engine"]  # the fixtures that pytest is to find here
 
@@ -58,12 +56,13 @@ def test_a_netstrings_length_is_judged_before_its_end(length: int, there: int, b
 
 def test_nothing_is_kept_of_a_bad_netstring() -> None:
     protocol = receiver(face.NetstringReceiver)
-    tracemalloc.start()
-    protocol.dataReceived(b"1:a,wrong" + bytes(1_000_000))
-    protocol.dataReceived(bytes(1_000_000))
-    gc.collect()
-    held = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
+
+    def receive() -> None:
+        protocol.dataReceived(b"1:a,wrong" + bytes(1_000_000))
+        protocol.dataReceived(bytes(1_000_000))
+
+    held, _ = traced(receive)
+    assert protocol.brokenPeer
     assert held < 100_000
 
 

@@ -1,6 +1,8 @@
 """Receivers for the tests of the Twisted face: a fixture, which each file imports and names in `__all__`; and helpers."""
 
+import gc
 import struct
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -115,3 +117,19 @@ def feed(protocol: Any, data: bytes, size: int) -> None:
     """Let the protocol have the data, so many bytes at a time."""
     for at in range(0, len(data), size):
         protocol.dataReceived(data[at : at + size])
+
+
+def traced(call: Callable[[], object]) -> tuple[int, int]:
+    """The bytes of memory that the call has left in use, and the most there were meanwhile."""
+    if sys.implementation.name != "cpython":
+        pytest.skip("the bounds are CPython's")
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0], peak
+    finally:
+        tracemalloc.stop()
