@@ -9,6 +9,8 @@ from results import Case
 __all__ = ["SIZES", "WORKS", "cases"]
 
 SIZES = (16, 64, 256, 1024, 4096, 65536, 1 << 20)
+LARGEST = 8 << 20
+"""Of which a chunk is a small part: what is copied with each chunk shows."""
 UNIX_SIZES = (64, 1024, 65536)
 BATCH = 1000
 ECHOES = ((1, 1), (1, 16), (64, 1), (64, 16), (1024, 1), (1024, 16))
@@ -31,4 +33,4 @@ def cases(work: str) -> Iterator[Case]:
     elif work == "trip":
         yield from (Case(work, transport, 64) for transport in ("tcp", "unix"))
     else:
-        yield from (Case(work, "memory", size) for size in SIZES[:-1])
+        yield from (Case(work, "memory", size) for size in (*SIZES[:-1], LARGEST))

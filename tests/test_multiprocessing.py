@@ -128,12 +128,12 @@ def test_an_address_decides_the_family() -> None:
 
 
 @posix
-def test_small_messages_are_not_delayed() -> None:
+def test_the_socket_is_as_the_host_would_leave_it() -> None:
     accepted, client = exchange(Listener, Client, "AF_INET", None)
     with accepted, client:
         for end in (accepted, client):
             with socket.socket(fileno=os.dup(end.fileno())) as sock:
-                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 assert sock.getblocking()
 
 

@@ -29,7 +29,7 @@ def transport_of(source: Any, writer: Any = None) -> Transport:
     _check(source)
     number = _descriptor_of(source)
     if number is not None and _is_sockets(number):
-        sock = same(number)
+        sock = _same(number)
         try:
             return _of_socket(sock, source)
         except BaseException:
@@ -115,7 +115,7 @@ def _is_sockets(number: int) -> bool:
         return False
 
 
-def same(number: int) -> socket.socket:
+def _same(number: int) -> socket.socket:
     """A socket object for a descriptor, which stays as blocking as it is."""
     blocking = os.get_blocking(number)
     sock = socket.socket(fileno=number)

@@ -1,5 +1,15 @@
 # What Decoder and FrameReader share: the frames in a queue of bytes.
 
+cdef list with_places(list frames, Py_ssize_t begun, Py_ssize_t places):
+    """A list that begins with these, so many, and has empty places behind them."""
+    cdef Py_ssize_t i
+    cdef list longer = new_list(begun + places)
+    for i in range(begun):
+        Py_XINCREF(list_items(frames)[i])
+        list_items(longer)[i] = list_items(frames)[i]
+    return longer
+
+
 cdef class _Stream(_Queue):
     """The calls and the parser over a queue.
 
@@ -207,7 +217,7 @@ cdef class _Stream(_Queue):
         cdef Py_ssize_t last = size - offset - width
         cdef uint64_t length, low = layout.low, count = layout.count
         cdef uint64_t base = <uint64_t>layout.adjustment + <uint64_t>layout.header
-        cdef Py_ssize_t made = 0, places = -1
+        cdef Py_ssize_t made = 0, places = -1, begun = 0
         cdef int failed = 0
         cdef list frames = self.out
         cdef PyObject **place = NULL
@@ -221,10 +231,10 @@ cdef class _Stream(_Queue):
                 break
             if places < 0:
                 # As many places as frames like the first one fill. Nobody else sees the list while some are empty.
-                places = min((size - at) // total, PLACES) if not frames else 0
-                if places:
-                    self.out = frames = new_list(places)
-                    place = list_items(frames)
+                begun = len(frames) if frames else 0
+                places = min((size - at) // total, PLACES)
+                self.out = frames = with_places(frames, begun, places)
+                place = list_items(frames) + begun
             frame = ff_bytes(data + at + strip, total - strip)
             if frame == NULL:
                 failed = -1
@@ -239,7 +249,7 @@ cdef class _Stream(_Queue):
             at += total
             made += 1
         if made < places:
-            ff_list_cut(frames, made)
+            ff_list_cut(frames, begun + made)
         self.frames += made
         used[0] = at
         return failed

@@ -14,7 +14,7 @@ sends of several threads queue up; a descriptor that another thread uses is clos
 
 On purpose different: a length of less than -1 is OSError, not an empty message; so is an end right behind a header, not EOFError;
 what a nonblocking descriptor can't do at once is BlockingIOError with nothing lost, or SendInterrupted; two threads that
-receive at once are ConcurrentUse. TCP_NODELAY is on. On Windows all of it is the host's own.
+receive at once are ConcurrentUse. On Windows all of it is the host's own.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from multiprocessing import get_context as host_context
 from time import monotonic
 
 from ._mp_connection import Connection
-from ._sockets import no_delay
-from ._sources import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ class Listener(host.Listener):
 
     def accept(self) -> Connection:
         """The next connection, once its client has shown the key; AuthenticationError for a wrong one."""
-        accepted = _undelayed(_taken_over(super().accept(), self._readahead))
+        accepted = _taken_over(super().accept(), self._readahead)
         if self._key is not None:
             try:
                 host.deliver_challenge(accepted, self._key)
@@ -101,7 +99,7 @@ def Client(
     readahead: as Connection has it.
     """
     _check(authkey)
-    opened = _undelayed(_taken_over(_host_client(address, family), readahead))
+    opened = _taken_over(_host_client(address, family), readahead)
     if authkey is not None:
         try:
             host.answer_challenge(opened, authkey)
@@ -183,14 +181,6 @@ def _taken_over(given: Any, readahead: bool = False) -> Connection:
     """A connection of ours for the descriptor of the host's, which is closed."""
     with given:
         return Connection(os.dup(given.fileno()), given.readable, given.writable, readahead=readahead)
-
-
-def _undelayed(given: Connection) -> Connection:
-    """The same, its small messages sent at once."""
-    sock = same(given.fileno())
-    no_delay(sock)
-    sock.detach()
-    return given
 
 
 if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""The contender multiprocessing.connection: its messages are frames of a 4-byte length, up to 2 GiB."""
+"""The contenders multiprocessing.connection and fastframe.multiprocessing: messages are frames of a 4-byte length, up to 2 GiB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from program import Job, Take, main
 
 def connection(job: Job) -> Connection:
     """A Connection over the socket's descriptor."""
-    return Connection(job.connect().detach())
+    number = job.connect().detach()
+    if job.contender == "multiprocessing":
+        return Connection(number)
+    from fastframe import multiprocessing
+
+    return multiprocessing.Connection(number, readahead=job.contender.endswith("readahead"))
 
 
 def receive(job: Job) -> None:
@@ -53,4 +58,5 @@ def trip(job: Job) -> None:
 
 if __name__ == "__main__":
     works = {"receive": receive, "send": send, "trip": trip}
-    main({("multiprocessing", work): run for work, run in works.items()})
+    names = ("multiprocessing", "fastframe-multiprocessing", "fastframe-multiprocessing-readahead")
+    main({(name, work): run for name in names for work, run in works.items()})
