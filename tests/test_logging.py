@@ -21,6 +21,7 @@ from fastframe._journal import LINES_A_SECOND
 from fastframe.logging import BadRecord, RecordServer, SocketHandler
 from logs import FRAMING, LARGEST, Received, cookbook, good, made, ours, send, told
 from servers import LONG, on_engine, received
+from tlspairs import contexts
 
 __all__ = ["on_engine"]  # the fixture that pytest is to find here
 
@@ -209,6 +210,21 @@ def test_what_has_come_is_handled_before_it_closes() -> None:
             sock.shutdown(socket.SHUT_WR)
             assert received(sock, 1) == b""
     assert [records.next().msg for _ in range(999)] == [str(i) for i in range(1, 1000)]
+
+
+def test_over_tls() -> None:
+    """A sender's makeSocket is where TLS comes in."""
+    records = Received()
+    client, server_side = contexts()
+
+    class Secured(SocketHandler):
+        def makeSocket(self, timeout: float = 1) -> socket.socket:
+            return client.wrap_socket(super().makeSocket(LONG), server_hostname="localhost")
+
+    with ours(records.put, ssl=server_side) as address, closing(Secured(*address)) as handler:
+        for message in ("first", "x" * 100_000):
+            handler.emit(made(message))
+            assert records.next().msg == message
 
 
 def test_it_closes_at_once_twice_and_from_inside() -> None:
