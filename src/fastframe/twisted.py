@@ -8,8 +8,8 @@ line and raw mode, brokenPeer. Each is a subclass of the host's class of its nam
 
 Better:
 - The time is linear in the bytes, however they come: the host copies what it holds for each piece, netstring or line.
-  A piece with many strings takes a fraction of the host's time, one with a single short string a little more. (The engine in
-  Python is slower than the host where pieces are short.)
+  A piece with many strings takes a fraction of the host's time, one with a single short string a little more.
+  (The engine in Python is slower than the host where pieces are short.)
 - A `stringReceived` that raises, or calls `resumeProducing` or `dataReceived`, or an oversized length, has the host
   deliver strings twice. Here each comes once, in order; bytes given to `dataReceived` within a callback come behind
   those that are held.
