@@ -164,7 +164,7 @@ class IntNStringReceiver(basic.IntNStringReceiver):
 
     @property
     def recvd(self) -> bytes:
-        """The bytes that aren't delivered yet; assigning replaces them, within a callback too. Each look copies them."""
+        """The bytes that aren't delivered yet; assigning replaces them, in a callback too. Each look copies them."""
         return b"" if self.__held is None else self.__held.unread()
 
     @recvd.setter
