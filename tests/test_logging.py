@@ -244,9 +244,36 @@ def test_it_closes_at_once_twice_and_from_inside() -> None:
         socket.create_connection(server.address, timeout=LONG)
 
 
-def test_many_are_closed_at_once() -> None:
-    for _ in range(50):
-        RecordServer(("127.0.0.1", 0)).close()
+def test_it_closes_before_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = threading.Event()
+
+    class Late(ff.Server):
+        def serve_forever(self) -> None:
+            assert closed.wait(LONG)
+            super().serve_forever()
+
+        def close(self) -> None:
+            super().close()
+            closed.set()
+
+    monkeypatch.setattr(fastframe.logging, "Server", Late)
+    RecordServer(("127.0.0.1", 0)).close()
+
+
+def test_what_ends_its_thread_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Any] = []
+    error = ValueError("by its own fault")
+
+    class Failing(ff.Server):
+        def serve_forever(self) -> None:
+            raise error
+
+    monkeypatch.setattr(fastframe.logging, "Server", Failing)
+    monkeypatch.setattr(threading, "excepthook", heard.append)
+    server = RecordServer(("127.0.0.1", 0))
+    server._thread.join(LONG)
+    server.close()
+    assert [one.exc_value for one in heard] == [error]
 
 
 def test_what_cannot_be_meant_is_refused_at_once() -> None:

@@ -251,6 +251,7 @@ BOMBS = {
     "put far away": b"Nr\xff\xff\xff\x7f.",
     "put as text": b"Np2000000000\n.",
     "put, a number as long as the pickle": b"Np" + b"9" * MANY + b"\n.",
+    "put at the same place again": b"]Nq\0aNq\0a.",
     "get as text": b"Np0\ng-1\n.",
     "long4": b"\x8b\x00\xe1\xf5\x05" + b"\xff" * 1000 + b".",
     "long1 beyond the end": b"\x8a\xff\x01.",

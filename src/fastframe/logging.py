@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging.handlers
 import threading
-from contextlib import suppress
 
 from ._fork import tell
 from ._limits import Limits
@@ -80,6 +79,7 @@ class RecordServer:
     ) -> None:
         framing = preset("logging_socket").replace(max_size=max_size)
         self._server = Server(_Records(checked(handle)), address, framing, ssl=ssl, limits=limits)
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="fastframe.logging", daemon=True)
         self._thread.start()
 
@@ -95,6 +95,7 @@ class RecordServer:
 
     def close(self) -> None:
         """Accept nobody any more, handle the records that have come, and close. A second close does nothing."""
+        self._is_closed = True
         self._server.close()
         if self._thread is not threading.current_thread():
             self._thread.join()
@@ -108,8 +109,11 @@ class RecordServer:
         self.close()
 
     def _run(self) -> None:
-        with suppress(ValueError):  # it was closed before it could begin
+        try:
             self._server.serve_forever()
+        except ValueError:
+            if not self._is_closed:  # before it could begin
+                raise
 
 
 class SocketHandler(logging.handlers.SocketHandler):
