@@ -52,7 +52,7 @@ def raw(connection: Connection, data: bytes) -> None:
     assert os.write(connection.fileno(), data) == len(data)
 
 
-def socket_or_file(connection: Connection) -> Any:
+def raw_file(connection: Connection) -> Any:
     """A raw file to write large data to it."""
     return open(os.dup(connection.fileno()), "wb")
 

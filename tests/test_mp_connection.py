@@ -2,6 +2,7 @@
 
 import array
 import gc
+import mmap
 import multiprocessing
 import os
 import select
@@ -20,13 +21,13 @@ import fastframe as ff
 from connections import LONG, Thread, alarms, on_engine
 from fastframe import _mp_connection
 from fastframe.multiprocessing import Connection, Pipe, wait
-from mppairs import ahead, duplex, ends, pair, raw, same_engine_for_wait, socket_or_file, until_it_waits
+from mppairs import ahead, duplex, ends, pair, raw, raw_file, same_engine_for_wait, until_it_waits
 
 __all__ = ["ahead", "alarms", "duplex", "ends", "on_engine", "pair", "same_engine_for_wait"]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the host's own there")
 
-SIZES = [0, 1, 63, 64, 4095, 4096, 16379, 16380, 16383, 16384, 16385, 16388, 65535, 65536, 262144, 1 << 20]
+SIZES = [0, 1, 63, 64, 4095, 4096, *range(16378, 16392), 65535, 65536, 262144, 1 << 20]
 """Around what the host sends in one piece, and what buffers and pipes hold."""
 
 
@@ -218,15 +219,47 @@ def test_the_host_on_the_other_end(duplex: bool, ours_sends: bool, size: int) ->
 def test_from_2_gib_on_the_length_is_announced(
     ends: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with mmap.mmap(-1, 2**31 + 1) as memory, memoryview(memory) as view:  # pages that nobody touches
+        for size, framing, header in (
+            (2**31 - 1, _mp_connection._BELOW_2_GIB, b"\x7f\xff\xff\xff"),
+            (2**31 - 1, _mp_connection._ANY_SIZE, b"\x7f\xff\xff\xff"),
+            (2**31, _mp_connection._ANY_SIZE, b"\xff\xff\xff\xff\0\0\0\0\x80\0\0\0"),
+            (2**31 + 1, _mp_connection._ANY_SIZE, b"\xff\xff\xff\xff\0\0\0\0\x80\0\0\x01"),
+        ):
+            with view[:size] as message:
+                head, body, tail = framing.parts(message)
+                assert (head, len(body), tail) == (header, size, b"")
+                if body is not message:
+                    body.release()
+        with pytest.raises(ff.FrameTooLarge):
+            _mp_connection._BELOW_2_GIB.parts(view[: 2**31])
+    # A message beyond the one limit is sent by the other description.
     monkeypatch.setattr(_mp_connection, "_BELOW_2_GIB", ff.LengthField(4, signed=True, max_size=10))
-    monkeypatch.setattr(_mp_connection, "_ANY_SIZE", ff.LengthField(4, signed=True, escape=(-1, 8), max_size=1 << 40))
     reading, writing = ends
-    writing.send_bytes(b"0123456789")
-    assert os.read(reading.fileno(), 100) == b"\0\0\0\x0a0123456789"
-    # What the host reads as well, whatever the size.
-    for wide in (5, 11):
-        raw(writing, b"\xff\xff\xff\xff" + struct.pack("!Q", wide) + bytes(wide))
-        assert reading.recv_bytes() == bytes(wide)
+    for size in (10, 11, 10):
+        writing.send_bytes(bytes(size))
+        assert reading.recv_bytes() == bytes(size)
+
+
+@pytest.mark.parametrize("kind", [host.Connection, Connection])
+@pytest.mark.parametrize("size", [0, 11, 16384, 300_000])
+def test_a_length_may_be_announced_though_it_is_small(duplex: bool, size: int, kind: Any) -> None:
+    message = os.urandom(size)
+    one, other = Pipe(duplex)
+    with one, other, kind(os.dup(one.fileno()), writable=False) as receiver, raw_file(other) as file:
+        sending = Thread(lambda: [file.write(struct.pack("!iQ", -1, size) + message), file.flush()])
+        assert receiver.recv_bytes() == message
+        sending.done()
+
+
+@pytest.mark.parametrize("kind", [host.Connection, Connection])
+@pytest.mark.parametrize("announced", [2**31 - 1, 2**31, 2**31 + 1])
+def test_both_read_a_length_around_2_gib_alike(announced: int, kind: Any) -> None:
+    one, other = Pipe()
+    with one, other, kind(os.dup(one.fileno())) as receiver:
+        raw(other, struct.pack("!i", announced) if announced < 2**31 else struct.pack("!iQ", -1, announced))
+        with pytest.raises(OSError, match="bad message length"):
+            receiver.recv_bytes(2**31 - 2)
 
 
 @pytest.mark.parametrize("announced", [2**31 - 1, 2**31, 2**31 + 1, 2**32, 2**62])
@@ -247,16 +280,6 @@ def test_a_forged_length_beyond_maxlength(pair: tuple[Connection, Connection], a
     raw(writing, struct.pack("!i", announced) if announced < 2**31 else struct.pack("!iQ", -1, announced))
     with pytest.raises(OSError, match="bad message length"):
         reading.recv_bytes(256)
-
-
-@pytest.mark.parametrize("size", [0, 5, 16384, 300_000])
-def test_a_length_may_be_announced_though_it_is_small(ends: tuple[Connection, Connection], size: int) -> None:
-    reading, writing = ends
-    message = os.urandom(size)
-    with socket_or_file(writing) as file:
-        thread = Thread(lambda: [file.write(struct.pack("!iQ", -1, size) + message), file.flush()])
-        assert reading.recv_bytes() == message
-        thread.done()
 
 
 @pytest.mark.parametrize("announced", [-2, -(2**31), -3])
