@@ -450,3 +450,36 @@ def test_what_the_systems_close_says_is_told_and_all_is_closed() -> None:
     conn.close()
     os.close(r)
     assert descriptors() == before
+
+
+@needs_linux
+def test_a_blocking_pipe_is_filled_at_once(pipe: Pair) -> None:
+    receiver, sender = pipe
+    r, w = receiver.fileno(), sender.fileno()
+    with pytest.raises(ff.SendInterrupted) as caught:
+        sender.send(bytes(1 << 20), timeout=0)
+    room = fcntl.fcntl(w, fcntl.F_GETPIPE_SZ)
+    assert (1 << 20) + 4 - caught.value.pending == room
+    assert os.get_blocking(r)
+    assert os.get_blocking(w)
+    thread = Thread(sender.flush)
+    assert receiver.recv() == bytes(1 << 20)
+    thread.done()
+
+
+@needs_linux
+def test_what_was_opened_for_a_pipe_is_closed_with_it() -> None:
+    before = descriptors()
+    for end in (ff.Connection.close, ff.Connection.abort, ff.Connection.detach, ff.Connection.shutdown_send):
+        r, w = os.pipe()
+        conn = ff.wrap(r, FRAMING, writer=w) if end is ff.Connection.shutdown_send else ff.wrap(w, FRAMING)
+        end(conn)
+        if end is ff.Connection.shutdown_send:
+            assert os.read(r, 1) == b""
+            conn.abort()
+        elif end is ff.Connection.detach:
+            os.close(w)
+            assert os.read(r, 1) == b""
+        if end is not ff.Connection.shutdown_send:
+            os.close(r)
+        assert descriptors() == before

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
+import sys
 from collections import deque
 from itertools import chain, starmap
 
@@ -139,6 +141,23 @@ class End:
                 pass  # what is left in its buffer can't be sent: there is nobody to tell any more
 
 
+def _unwaiting(number: int) -> Owned:
+    """A nonblocking descriptor for the pipe that this blocking one is for, where the system can open one; else none.
+
+    It is another way to the same pipe: whoever shares the first finds that as it was. Through the first no more than
+    PIPE_BUF bytes may be written at once: more of them could wait for ever.
+    """
+    if sys.platform == "linux" and number >= 0:
+        try:
+            if stat.S_ISFIFO(os.fstat(number).st_mode) and os.get_blocking(number):
+                return Owned(
+                    starmap(os.open, ((f"/proc/self/fd/{number}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC),))
+                )
+        except OSError:
+            pass  # nobody reads any more, or it isn't this user's
+    return Owned(())
+
+
 def _is_file(given: Any) -> bool:
     return hasattr(given, "write") or hasattr(given, "read")
 
@@ -181,10 +200,11 @@ class DescriptorTransport(Transport):
     def __init__(self, source: Any, reading: End | None, writing: End | None) -> None:
         self.source = source
         self._ends = (reading, writing)
+        self._unwaiting = _unwaiting(-1 if writing is None else writing.number)
         if reading is not None:
             self.receiving = reading.engine
         if writing is not None:
-            self.sending = writing.engine
+            self.sending = next(iter(self._unwaiting.numbers), writing.engine)
         self._half_closed = False
         # Nothing but a second descriptor wakes those who wait for a pipe.
         self._alarm = Owned(chain.from_iterable(starmap(os.pipe, ((),))))
@@ -229,6 +249,7 @@ class DescriptorTransport(Transport):
             return super().half_close()
         if writing is None:
             raise ValueError("nothing can be sent: the source isn't open for that")
+        self._unwaiting.close()
         writing.close()
         self._half_closed = True
         return True
@@ -258,4 +279,5 @@ class DescriptorTransport(Transport):
         return (self.source[0], None) if isinstance(self.source, tuple) else None
 
     def _silence(self) -> None:
+        self._unwaiting.close()
         self._alarm.close()
