@@ -1,9 +1,11 @@
 """Records from one process to another: the host's handler and ours, at the cookbook's receiver and at ours."""
 
+import datetime
 import logging
 import logging.handlers
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -104,32 +106,42 @@ class Boom:
         return os._exit, (1,)
 
 
+def second(server: RecordServer, now: float) -> None:
+    """For what the server says, it is this second."""
+    server._server._work.loop.log._clock = lambda: now  # type: ignore[union-attr]
+
+
 BAD = {
     "a call": pickle.dumps({"name": "x", "msg": Boom()}),
     "no record": pickle.dumps([1]),
     "noise": b"\xff" * 100,
     "nothing": b"",
     "json": b"{",
+    "an extra that isn't plain": logging.handlers.SocketHandler("", 0).makePickle(
+        made(when=datetime.datetime(2026, 1, 1))
+    )[4:],
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_record_closes_its_client_alone_and_is_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_record_costs_itself_alone_and_is_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fastframe.server")
     records = Received()
     with RecordServer(("127.0.0.1", 0), handle=records.put) as server:
-        with closing(logging.handlers.SocketHandler(*server.address)) as other:
-            other.emit(made("before"))
-            assert records.next().msg == "before"
-            assert send(server.address, good("first"), BAD[name], good("never")) == b""
-            assert records.next().msg == "first"
-            other.emit(made("after"))
-            assert records.next().msg == "after"
-    (line,) = told(caplog)
-    assert line.startswith("INFO client 127.0.0.1:")
-    assert ": closed: BadRecord: a" in line or ": closed: BadRecord: JSON" in line
+        with socket.create_connection(server.address, timeout=LONG) as sock:
+            port = sock.getsockname()[1]
+            sock.sendall(FRAMING.encode_many([good("first"), BAD[name], good("second")]))
+            assert [records.next().msg, records.next().msg] == ["first", "second"]
+            sock.sendall(FRAMING.encode_many([BAD[name], good("third")]))
+            assert records.next().msg == "third"
+            sock.shutdown(socket.SHUT_WR)
+            assert received(sock, 1) == b""
+    lines = told(caplog)
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith(f"WARNING client 127.0.0.1:{port}: skipped: BadRecord: ")
     assert records.empty
-    assert (server.stats.failed, server.stats.finished) == (1, 1)
+    assert (server.stats.failed, server.stats.finished) == (0, 1)
 
 
 def test_a_record_that_is_too_large_closes_its_client_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -153,14 +165,76 @@ def test_the_limit_is_a_mebibyte() -> None:
         assert received(sock, 1) == b""
 
 
-def test_a_flood_of_bad_clients_is_told_at_a_limited_rate(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flood_of_bad_records_is_told_at_a_limited_rate_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fastframe.server")
-    with RecordServer(("127.0.0.1", 0), handle=print) as server:
-        for _ in range(100):
-            send(server.address, b"")
-        seconds = int(max(record.created for record in caplog.records) - caplog.records[0].created) + 2
-    assert server.stats.failed == 100
-    assert len(told(caplog)) <= (LINES_A_SECOND + 1) * seconds
+    records = Received()
+    enough = threading.Event()
+    flood = FRAMING.encode_many([bytes(1000)] * 100)
+
+    def pour(sock: socket.socket) -> None:
+        while not enough.is_set():
+            sock.sendall(flood)
+        sock.sendall(flood + FRAMING.encode(good("behind")))
+
+    with RecordServer(("127.0.0.1", 0), handle=records.put) as server:
+        second(server, 5)
+        with closing(SocketHandler(*server.address)) as other, socket.create_connection(server.address) as sock:
+            thread = threading.Thread(target=pour, args=(sock,))
+            thread.start()
+            try:
+                for i in range(10):
+                    other.emit(made(str(i)))
+                    assert records.next().msg == str(i)
+            finally:
+                enough.set()
+                thread.join()
+            assert records.next().msg == "behind"
+            assert len(told(caplog)) == LINES_A_SECOND
+            second(server, 6)
+            sock.sendall(FRAMING.encode_many([b"bad", good("last")]))
+            assert records.next().msg == "last"
+    assert server.stats.failed == 0
+    more, one = told(caplog)[LINES_A_SECOND:]
+    assert re.fullmatch(r"INFO \d{3,} more like these", more)
+    assert ": skipped: BadRecord: " in one
+
+
+def test_a_bad_record_that_nobody_wants_to_know_of_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "fastframe.server")
+
+    def handle(record: logging.LogRecord) -> None:
+        raise RuntimeError("by its own fault")
+
+    with RecordServer(("127.0.0.1", 0), handle=handle) as server:
+        second(server, 5)
+        send(server.address, *[b"bad"] * 2 * LINES_A_SECOND, good())
+    (line,) = told(caplog)
+    assert line.startswith("ERROR ")
+
+
+def test_what_it_says_may_be_sent_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing that its logger says is a bad record: it would be told again, and so on."""
+    caplog.set_level(logging.INFO, "fastframe.server")
+    logger = logging.getLogger("fastframe.server")
+    records = Received()
+
+    def handle(record: logging.LogRecord) -> None:
+        records.put(record)
+        if record.msg == "raise":
+            raise RuntimeError("by its own fault")
+
+    with RecordServer(("127.0.0.1", 0), handle=handle) as server, closing(SocketHandler(*server.address)) as handler:
+        second(server, 5)
+        logger.addHandler(handler)
+        try:
+            send(server.address, *BAD.values(), good("raise"))
+            came = [records.next() for _ in range(len(BAD) + 3)]
+        finally:
+            logger.removeHandler(handler)
+    assert [f"{one.levelname} {one.msg}" for one in came if one.name == "fastframe.server"] == told(caplog)
+    assert [one.levelname for one in came if ": skipped: BadRecord: " in one.msg] == ["WARNING"] * len(BAD)
+    assert ["by its own fault" in (one.exc_text or "") for one in came].count(True) == 1
+    assert records.empty
 
 
 def test_a_short_read_is_no_end() -> None:

@@ -1,8 +1,9 @@
-"""Records in an event loop: what comes is handled, and what is no record closes its client alone."""
+"""Records in an event loop: what comes is handled, and what is no record costs itself alone."""
 
 import asyncio
 import logging
 import logging.handlers
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -81,28 +82,26 @@ def test_records_of_several_clients(run: Any, sender: Any) -> None:
 
 
 @pytest.mark.parametrize("bad", [b"", b"{", b"cos\nsystem\n(S'true'\ntR.", b"]."])
-def test_a_bad_record_closes_its_client_alone_and_is_told(
-    run: Any, bad: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_bad_record_costs_itself_alone_and_is_told(run: Any, bad: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fastframe.server")
     records = Records()
 
-    async def work() -> None:
-        _, other = await attached(RecordProtocol(records))  # type: ignore[arg-type]
+    async def work() -> int:
         _, peer = await attached(RecordProtocol(records))  # type: ignore[arg-type]
-        await give(peer, frame("first") + FRAMING.encode(bad) + frame("never"))
-        assert await take(peer, 1) == b""
-        peer.close()
-        await until(lambda: told(caplog))
-        await give(other, frame("after"))
+        await give(peer, frame("first") + FRAMING.encode(bad) + frame("second"))
         await until(lambda: len(records.messages) == 2)
-        other.close()
+        await give(peer, FRAMING.encode(bad) + frame("third"))
+        await until(lambda: len(records.messages) == 3)
+        port: int = peer.getsockname()[1]
+        peer.close()
+        return port
 
-    run(work())
-    assert records.messages == ["first", "after"]
-    (line,) = told(caplog)
-    assert line.startswith("INFO client 127.0.0.1:")
-    assert ": closed: BadRecord: " in line
+    port = run(work())
+    assert records.messages == ["first", "second", "third"]
+    lines = told(caplog)
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith(f"WARNING client 127.0.0.1:{port}: skipped: BadRecord: ")
 
 
 def test_a_record_that_is_too_large_closes_its_client_and_is_told(run: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -138,6 +137,42 @@ def test_who_handles_and_raises_costs_that_client(run: Any, faults: list[dict[st
     assert str(faults.pop()["exception"]) == "by its own fault"
 
 
+def test_a_flood_of_bad_records_is_told_at_a_limited_rate_and_stops_nobody(
+    run: Any, caplog: pytest.LogCaptureFixture, journal: Journal
+) -> None:
+    caplog.set_level(logging.INFO, "fastframe.server")
+    journal._clock = lambda: 5.0
+    records = Records()
+    flood = FRAMING.encode_many([bytes(1000)] * 100)
+
+    async def pour(peer: socket.socket, enough: asyncio.Event) -> None:
+        rounds = 0
+        while not enough.is_set():
+            await give(peer, flood)
+            await asyncio.sleep(0)
+            rounds += 1
+        await give(peer, frame("behind"))
+        await until(lambda: "behind" in records.messages)
+        assert len(told(caplog)) == LINES_A_SECOND
+        assert journal._unsaid == 100 * rounds - LINES_A_SECOND
+
+    async def work() -> None:
+        _, peer = await attached(RecordProtocol(records))  # type: ignore[arg-type]
+        _, other = await attached(RecordProtocol(records))  # type: ignore[arg-type]
+        enough = asyncio.Event()
+        pouring = asyncio.create_task(pour(peer, enough))
+        for i in range(10):
+            await give(other, frame(str(i)))
+            await until(lambda: str(i) in records.messages)  # noqa: B023
+        enough.set()
+        await pouring
+        other.close()
+        peer.close()
+
+    run(work())
+    assert records.messages == [*map(str, range(10)), "behind"]
+
+
 def test_a_flood_of_bad_clients_is_told_at_a_limited_rate(
     run: Any, caplog: pytest.LogCaptureFixture, journal: Journal
 ) -> None:
@@ -147,7 +182,7 @@ def test_a_flood_of_bad_clients_is_told_at_a_limited_rate(
     async def work() -> None:
         for _ in range(3 * LINES_A_SECOND):
             _, peer = await attached(RecordProtocol(print))  # type: ignore[arg-type]
-            await give(peer, FRAMING.encode(b"bad"))
+            await give(peer, b"\xff" * 4)
             assert await take(peer, 1) == b""
             peer.close()
         await until(lambda: journal._unsaid == 2 * LINES_A_SECOND)

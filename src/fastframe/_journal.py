@@ -20,8 +20,8 @@ LINES_A_SECOND = 10
 class Journal:
     """The logger `fastframe.server`, and how much was said in this second.
 
-    DEBUG: clients that come and leave. INFO: those that leave with an error. WARNING: no descriptors or memory left, a worker that has died.
-    ERROR: what a handler raised, with its traceback.
+    DEBUG: clients that come and leave. INFO: those that leave with an error. WARNING: frames that were skipped, no descriptors or memory
+    left, a worker that has died. ERROR: what a handler raised, with its traceback.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -45,6 +45,11 @@ class Journal:
                 self._say(level, "%s: %s", _name(client), how)
             else:
                 self._say(level, "%s: %s: %s: %s", _name(client), how, type(cause).__name__, _text(cause))
+
+    def skipped(self, client: Client, error: FrameError) -> None:
+        """A whole frame of a client's means nothing, and those behind it go on."""
+        if self.logger.isEnabledFor(logging.WARNING):
+            self._say(logging.WARNING, "%s: skipped: %s: %s", _name(client), type(error).__name__, _text(error))
 
     def handler(self, client: Client, error: BaseException) -> None:
         """A handler has raised."""

@@ -27,8 +27,9 @@ class RecordProtocol(FrameProtocol):
 
     handle: called with each record. What it raises goes to the loop's exception handler, and aborts the connection.
         By default the record goes to the logger of its name, as logging.getLogger(record.name).handle.
-    max_size: bytes of a record. One that is larger closes the connection, as does one that is refused: so it says the logger
-        `fastframe.server`, at INFO, ten lines a second at most.
+    max_size: bytes of a record. One that is larger closes the connection: so it says the logger `fastframe.server`, at INFO.
+
+    What is no record, or holds what isn't plain, is skipped: so it says that logger, at WARNING, ten lines a second at most in all.
     """
 
     def __init__(
@@ -36,24 +37,21 @@ class RecordProtocol(FrameProtocol):
     ) -> None:
         super().__init__(preset("logging_socket").replace(max_size=max_size))
         self._handle = checked(handle)
-        self._error: BadRecord | None = None
 
     def frames_received(self, frames: list[bytes]) -> None:
-        """Handle what they hold."""
+        """Handle what they hold; tell of those that hold no record."""
         for frame in frames:
             try:
                 record = loads(frame)
             except BadRecord as error:
-                self._error = error
-                self.close()
-                return
-            self._handle(record)
+                _journal.skipped(self, error)  # type: ignore[arg-type]
+            else:
+                self._handle(record)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """It is over: tell why, if not by its normal end."""
-        cause = self._error or exc
-        if cause is not None:
-            _journal.left(self, cause, False)  # type: ignore[arg-type]
+        if exc is not None:
+            _journal.left(self, exc, False)  # type: ignore[arg-type]
 
     @property
     def peer_address(self) -> Any:

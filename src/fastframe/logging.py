@@ -9,13 +9,13 @@ the host's SocketHandler or the receiver of its cookbook; SocketHandler's signat
 was received is handled by the logger of its name, whose level isn't asked again.
 
 Better: the receiver doesn't unpickle. A pickle or JSON of plain values is read, checked to be a record's, and limited in size,
-depth, numbers and growth; everything else is BadRecord, and costs its client. One thread or an event loop serves all clients. A
-short read is no end. A send that was broken off leaves no half record in front of the next one, and a forked process opens a
-connection of its own.
+depth, numbers and growth; everything else is BadRecord: it is told and skipped, and the records behind it are handled. One
+thread or an event loop serves all clients. A short read is no end. A send that was broken off leaves no half record in front of
+the next one, and a forked process opens a connection of its own.
 
-Different on purpose: a record larger than `max_size` is neither sent, handleError gets FrameTooLarge, nor received. What isn't
-plain is refused: extras that are objects, like a datetime, reach a receiver as JSON only, by their str. The names that peers
-send make no loggers here: a name that nobody has used is handled by those above it.
+Different on purpose: a record larger than `max_size` isn't sent, handleError gets FrameTooLarge; one that comes nevertheless
+closes its client. A record with an extra that isn't plain, like a datetime, is skipped if it comes as a pickle; as JSON it holds
+the extra's str. The names that peers send make no loggers here: a name that nobody has used is handled by those above it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from ._client import Client
     from ._logging_aio import RecordProtocol, start_server
     from .connection import Address
 
@@ -61,10 +62,10 @@ class RecordServer:
     address: (host, port), port 0 for any; a path for a unix socket; a listening socket, or its descriptor. As fastframe.Server's.
     handle: called with each record, in that thread: while it waits, all clients do. What it raises is logged and closes the client.
         By default the record goes to the logger of its name, as logging.getLogger(record.name).handle.
-    max_size: bytes of a record. One that is larger closes its client, as does one that is refused; so it says the logger
-        `fastframe.server`, at INFO, ten lines a second at most.
+    max_size: bytes of a record. One that is larger closes its client: so it says the logger `fastframe.server`, at INFO.
     ssl, limits: as fastframe.Server's.
 
+    What is no record, or holds what isn't plain, is skipped: so it says that logger, at WARNING, ten lines a second at most in all.
     Anybody who reaches the address can log: let it be a trusted network's, or use `ssl` with client certificates.
     """
 
@@ -175,12 +176,12 @@ class _Records:
     def __init__(self, handle: Callable[[logging.LogRecord], object]) -> None:
         self._handle = handle
 
-    def frames(self, conn: Any, frames: list[bytes]) -> None:
-        """Handle what they hold."""
+    def frames(self, conn: Client, frames: list[bytes]) -> None:
+        """Handle what they hold; tell of those that hold no record."""
         for frame in frames:
             try:
                 record = loads(frame)
             except BadRecord as error:
-                conn._fail(error)  # as the server does for frames that are wrong: told and counted, without a traceback
-                return
-            self._handle(record)
+                conn._loop.log.skipped(conn, error)
+            else:
+                self._handle(record)
