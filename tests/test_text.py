@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import fastframe as ff
 from model import fault, read
-from support import ascii_lengths, cuts, outcome
+from support import WAYS, ascii_lengths, cuts, outcome
 
 A = ff.AsciiLength
 
@@ -329,6 +329,68 @@ def test_header_block_of_at_most_8_kib(engine: Any) -> None:
         assert (error.kind, len(error.header or b"")) == (ff.BadLength, 8192)
     decoder = engine.Decoder(ff.ContentLength())
     assert decoder.feed(b"y" * 8191) == []
+
+
+NAMES = st.sampled_from(
+    [
+        b"Content-Length",
+        b"content-length",
+        b"CONTENT-LENGTH",
+        b"cONTENT-lENGTH",
+        b"Content\rLength",
+        b"Content-Lengt",
+        b"Content-Type",
+        b"content-type",
+        b"Content-Type ",
+        b"X",
+        b"",
+    ]
+)
+COLONS = st.sampled_from([b":", b": ", b":\t ", b"", b"\x1a", b" :"])
+SAID = st.sampled_from([b"0", b"2", b"7", b"8", b"02", b"0" * 19 + b"2", b"0" * 20 + b"2", b"9" * 19, b"9" * 20])
+VALUES = st.one_of(SAID, SAID, st.sampled_from([b"", b"+2", b"2 2", b"2_0", b"a: b", b"x\t~", b"\x7f", b"\xff", b"\0"]))
+BLANKS = st.sampled_from([b"", b"", b" ", b" \t", b"\x0b"])
+LINE_ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n", b""])
+LENGTH_LINES = st.tuples(NAMES, COLONS, SAID, BLANKS, LINE_ENDS).map(b"".join)
+LINES = st.tuples(NAMES, COLONS, VALUES, BLANKS, LINE_ENDS).map(b"".join)
+COMMON_LINES = st.builds(
+    lambda name, colon, size, blanks, others: (
+        b"".join([name, colon, b"%d" % size, blanks, b"\r\n", *others, b"\r\n"]) + bytes(size)
+    ),
+    st.sampled_from([b"Content-Length", b"content-length", b"CONTENT-LENGTH"]),
+    st.sampled_from([b":", b": ", b":\t "]),
+    st.integers(0, 8),
+    st.sampled_from([b"", b" ", b"\t "]),
+    st.lists(st.sampled_from([b"Content-Type: text/x; charset=utf-8\r\n", b"CONTENT-TYPE:\r\n"]), max_size=2),
+)
+HEADED = st.one_of(
+    COMMON_LINES,
+    st.tuples(LENGTH_LINES, st.lists(LINES, max_size=2).map(b"".join), LINE_ENDS, st.just(b"hi")).map(b"".join),
+)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(wire=st.lists(HEADED, min_size=1, max_size=4).map(b"".join))
+def test_header_lines_are_judged_at_once_as_byte_by_byte(engine: Any, way: str, wire: bytes) -> None:
+    framing = ff.ContentLength(7)
+    wanted = outcome(engine.Decoder(framing), [wire[i : i + 1] for i in range(len(wire))], way)
+    assert outcome(engine.Decoder(framing), [wire], way) == wanted == read(framing, wire)
+
+
+@pytest.mark.parametrize("text", [b"Content-Type", b"Content-Type=", b"Content-Type: x\ny", b"Content-Type: \x7f"])
+def test_a_second_line_must_be_one(engine: Any, text: bytes) -> None:
+    wire = b"Content-Length: 2\r\n" + text + b"\r\n\r\nhi"
+    with pytest.raises(ff.BadLength):
+        engine.Decoder(ff.ContentLength()).feed(wire)
+
+
+@pytest.mark.parametrize("size", [8191, 8192, 8193])
+def test_second_line_up_to_8_kib(engine: Any, size: int) -> None:
+    head, tail = b"Content-Length: 2\r\nContent-Type: ", b"\r\n\r\nhi"
+    wire = head + b"x" * (size + 2 - len(head + tail)) + tail
+    wanted = outcome(engine.Decoder(ff.ContentLength()), [wire[:30], wire[30:]])
+    assert outcome(engine.Decoder(ff.ContentLength()), [wire]) == wanted
+    assert wanted.frames == [b"hi"] * (size <= 8192)
 
 
 def test_content_beyond_the_limit() -> None:

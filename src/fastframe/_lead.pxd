@@ -6,7 +6,7 @@ Headers that only the description itself can write have a size of -1.
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from fastframe._scan cimport BINARY, DELIMITED, FIXED, PADDED, REWRITTEN, SEPARATED, UNTIL_EOF, VARINT, Layout
+from fastframe._scan cimport BINARY, DELIMITED, FIXED, HEADED, PADDED, REWRITTEN, SEPARATED, UNTIL_EOF, VARINT, Layout
 
 
 cdef enum:
@@ -25,7 +25,7 @@ cdef inline Py_ssize_t lead_size(const Layout *layout, Py_ssize_t size) noexcept
         return 0
     if layout.lead_size < 0:
         return -1
-    if layout.kind == SEPARATED or layout.kind == PADDED:
+    if layout.kind in (SEPARATED, PADDED, HEADED):
         return text_size(layout, size)
     if layout.kind == REWRITTEN and size + layout.trailing < layout.adjustment:
         return -1
@@ -45,7 +45,7 @@ cdef inline Py_ssize_t put_lead(const Layout *layout, Py_ssize_t size, uint8_t *
     cdef uint64_t length = <uint64_t>size
     if layout.kind == BINARY:
         return put_binary(layout, size, out)
-    if layout.kind == SEPARATED or layout.kind == PADDED:
+    if layout.kind in (SEPARATED, PADDED, HEADED):
         return put_text(layout, size, out)
     if layout.kind == FIXED or layout.kind == UNTIL_EOF:
         return 0
@@ -84,18 +84,22 @@ cdef inline void store(const Layout *layout, uint8_t *field, uint64_t length) no
 
 cdef inline Py_ssize_t text_size(const Layout *layout, Py_ssize_t size) noexcept nogil:
     """As `lead_size`, of a length in text. It has no more digits than it may, or the size were beyond the limit."""
+    cdef uint64_t length
     if size + layout.trailing < layout.adjustment:
         return -1
     if layout.kind == PADDED:
         return layout.width
-    return layout.mark_size + digits_of(<uint64_t>(size + layout.trailing - layout.adjustment), layout.base)
+    length = <uint64_t>(size + layout.trailing - layout.adjustment)
+    return layout.lead_size + digits_of(length, layout.base) + layout.mark_size
 
 
 cdef inline Py_ssize_t put_text(const Layout *layout, Py_ssize_t size, uint8_t *out) noexcept nogil:
     """As `put_lead`, of a length in text."""
     cdef uint64_t length = <uint64_t>(size + layout.trailing - layout.adjustment)
     cdef Py_ssize_t count = digits_of(length, layout.base)
-    if layout.kind == SEPARATED:
+    if layout.kind != PADDED:
+        memcpy(out, layout.lead, layout.lead_size)
+        count += layout.lead_size
         put_digits(length, layout.base, out + count)
         memcpy(out + count, layout.mark, layout.mark_size)
         return count + layout.mark_size

@@ -48,7 +48,7 @@ cdef _Plan new_plan(object framing):
         layout.keep = framing.strip == 0
         if framing.strip is None:
             lay_lead(plan, framing.template or bytes(framing.offset))
-    elif isinstance(framing, (AsciiLength, Netstring)):
+    elif isinstance(framing, (AsciiLength, Netstring, ContentLength)):
         lay_text(plan, framing)
     elif isinstance(framing, Delimiter):
         lay_delimiter(layout, framing)
@@ -115,6 +115,13 @@ cdef int lay_text(_Plan plan, object framing) except -1:
         layout.mark_size = 1
         layout.adjustment = 1
         return lay_lead(plan, b"")
+    if isinstance(framing, ContentLength):
+        layout.kind = HEADED
+        layout.width = framing._reach
+        layout.base = 10
+        layout.mark = framing._mark
+        layout.mark_size = len(framing._mark)
+        return lay_lead(plan, framing._head)
     layout.kind = SEPARATED if framing.separator else PADDED
     layout.width = framing.digits
     layout.base = framing.base

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from .framing import Delimiter, FixedSize, LengthField
+from .framing import ContentLength, Delimiter, FixedSize, LengthField
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def loops(framing: Framing) -> tuple[Frames | None, Spans | None, Any]:
         return _split_frames, _split_spans, (framing.ends[0], framing.keep, framing.limit)
     if type(framing) is FixedSize:
         return _fixed_frames, _fixed_spans, framing.size
+    if type(framing) is ContentLength:
+        return _headed_frames, _headed_spans, (framing._said, framing._mark, framing._reach, framing.limit)
     return None, None, None
 
 
@@ -163,3 +165,25 @@ def _fixed_frames(data: bytes, pos: int, end: int, size: Any) -> tuple[list[byte
 def _fixed_spans(data: bytes, pos: int, end: int, size: Any) -> tuple[list[int], list[int], int]:
     behind = end - (end - pos) % size
     return list(range(pos, behind, size)), list(range(pos + size, behind + 1, size)), behind
+
+
+def _headed_frames(data: bytes, pos: int, end: int, plan: Any) -> tuple[list[bytes], int]:
+    starts, stops, pos = _headed_spans(data, pos, end, plan)
+    return [data[start:stop] for start, stop in zip(starts, stops, strict=True)], pos
+
+
+def _headed_spans(data: bytes, pos: int, end: int, plan: Any) -> tuple[list[int], list[int], int]:
+    """Header lines of the common kind."""
+    said, mark, reach, limit = plan
+    size = len(mark)
+    starts: list[int] = []
+    stops: list[int] = []
+    while (at := data.find(mark, pos, pos + reach)) >= 0:
+        length = said(data[pos:at])
+        start = at + size
+        if not 0 <= length <= limit or start + length > end:
+            break
+        pos = start + length
+        starts.append(start)
+        stops.append(pos)
+    return starts, stops, pos

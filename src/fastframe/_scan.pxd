@@ -1,9 +1,10 @@
 """Where a frame ends, in C: the length-prefix parser.
 
-`scan` knows the well-formed frames of every description but Computed and ContentLength. For
-all that it can't answer plainly it says ASK, and the description's own `_measure` decides: so
-each error has one author. It reads `size` bytes at `data` and nothing else; every sum is made
-after its parts were compared with the limit, in unsigned arithmetic.
+`scan` knows the well-formed frames of every description but Computed; of ContentLength those
+with the common header lines, once all of them are there. For all that it can't answer plainly
+it says ASK, and the description's own `_measure` decides: so each error has one author. It
+reads `size` bytes at `data` and nothing else; every sum is made after its parts were compared
+with the limit, in unsigned arithmetic.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -11,7 +12,7 @@ from libc.string cimport memchr, memcmp
 
 
 cdef enum Kind:
-    BINARY, VARINT, PADDED, SEPARATED, DELIMITED, FIXED, UNTIL_EOF, ASKED
+    BINARY, VARINT, PADDED, SEPARATED, DELIMITED, HEADED, FIXED, UNTIL_EOF, ASKED
     REWRITTEN  # a BINARY to be written, whose payload brings the field along
 
 cdef enum Answer:
@@ -35,7 +36,7 @@ ctypedef struct Layout:
     bint left  # PADDED: the digits stand on the left
     uint8_t pad
     int base
-    int width  # BINARY: of the field; VARINT, PADDED, SEPARATED: the most characters
+    int width  # BINARY: of the field; VARINT, PADDED, SEPARATED, HEADED: the most characters
     int wide  # of the escaped field, 0 without one
     Py_ssize_t offset
     Py_ssize_t header
@@ -52,12 +53,12 @@ ctypedef struct Layout:
     const uint8_t *magic
     Py_ssize_t trailer_size  # its bytes that are known
     const uint8_t *trailer
-    Py_ssize_t mark_size  # SEPARATED: separator; DELIMITED: the longest end's size
+    Py_ssize_t mark_size  # SEPARATED, HEADED: what ends the header; DELIMITED: the longest end's size
     const uint8_t *mark
     int ends
     const uint8_t **end
     Py_ssize_t *end_size
-    Py_ssize_t lead_size  # BINARY, VARINT: what stands in front of a payload, its length zero; -1: ask the description
+    Py_ssize_t lead_size  # what a frame begins with, up to the length or with zeros for it; -1: ask the description
     const uint8_t *lead
     int only  # DELIMITED: the byte that all ends end with, or -1
     uint8_t last[256]  # DELIMITED: 1 for each byte that an end ends with
@@ -90,6 +91,8 @@ cdef inline Answer scan(
         return scan_padded(layout, data, size, span)
     if layout.kind == DELIMITED:
         return scan_delimited(layout, data, size, seen, span)
+    if layout.kind == HEADED:
+        return scan_headed(layout, data, size, seen, span)
     if layout.kind == FIXED:
         span.total = span.high = layout.limit
         span.low = span.header = 0
@@ -233,6 +236,58 @@ cdef inline Answer scan_padded(const Layout *layout, const uint8_t *data, Py_ssi
         length = length * layout.base + value
         at += 1
     return sized(layout, length, layout.width, span)
+
+
+cdef inline bint reads(const uint8_t *data, const char *word, Py_ssize_t size) noexcept nogil:
+    """Whether these bytes are `word`, which has no capitals, in letters of either case."""
+    cdef Py_ssize_t i
+    cdef uint8_t byte
+    for i in range(size):
+        byte = data[i]
+        if 0x41 <= byte <= 0x5A:
+            byte |= 0x20
+        if byte != <uint8_t>word[i]:
+            return False
+    return True
+
+
+cdef inline bint at_line_end(const uint8_t *data, Py_ssize_t at, Py_ssize_t stop) noexcept nogil:
+    return stop - at >= 2 and data[at] == 0x0D and data[at + 1] == 0x0A
+
+
+cdef inline Answer scan_headed(
+    const Layout *layout, const uint8_t *data, Py_ssize_t size, Py_ssize_t seen, Span *span
+) noexcept nogil:
+    """A Content-Length, with a Content-Type behind it or nothing."""
+    cdef Py_ssize_t stop = size if size < layout.width else layout.width
+    cdef Py_ssize_t at = 15, digits = 0
+    cdef uint64_t length = 0
+    # What comes in pieces isn't read from its start for each of them: the description goes on where it was.
+    if seen or stop < at or not reads(data, b"content-length:", at):
+        return ASK
+    while at < stop and (data[at] == 0x20 or data[at] == 0x09):
+        at += 1
+    while at < stop and 0x30 <= data[at] <= 0x39:
+        if length >> 59 or digits == 20:
+            return ASK
+        length = length * 10 + (data[at] - 0x30)
+        digits += 1
+        at += 1
+    while at < stop and (data[at] == 0x20 or data[at] == 0x09):
+        at += 1
+    if not digits or not at_line_end(data, at, stop):
+        return ASK
+    at += 2
+    if stop - at >= 13 and reads(data + at, b"content-type:", 13):
+        at += 13
+        while at < stop and (0x20 <= data[at] <= 0x7E or data[at] == 0x09):
+            at += 1
+        if not at_line_end(data, at, stop):
+            return ASK
+        at += 2
+    if not at_line_end(data, at, stop):
+        return ASK
+    return sized(layout, length, at + 2, span)
 
 
 cdef inline Answer scan_delimited(

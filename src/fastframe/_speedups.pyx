@@ -47,6 +47,7 @@ from fastframe._scan cimport (
     DELIMITED,
     FIXED,
     FOUND,
+    HEADED,
     OPEN,
     PADDED,
     REWRITTEN,
@@ -81,7 +82,7 @@ from .errors import (
     QueueFull,
     TruncatedFrame,
 )
-from .framing import AsciiLength, Delimiter, FixedSize, LengthField, Netstring, UntilEOF, VarintLength
+from .framing import AsciiLength, ContentLength, Delimiter, FixedSize, LengthField, Netstring, UntilEOF, VarintLength
 from .stats import Stats
 
 cdef extern from "Python.h":

@@ -119,7 +119,7 @@ cdef class _Stream(_Queue):
         self.known = answer == FOUND
         self.seen = 0
         if not self.known:
-            if layout.kind == DELIMITED or layout.kind == ASKED:
+            if layout.kind in (DELIMITED, HEADED, ASKED):
                 self.seen = size
             return 0
         if self.span.total > size:

@@ -215,6 +215,7 @@ class ContentLength(Framing):
     __slots__ = ("max_size",)
     _defaults = {"max_size": MAX_SIZE}
     _reach = 8192
+    _head, _mark = b"Content-Length: ", b"\r\n\r\n"
 
     max_size: int
 
@@ -223,6 +224,11 @@ class ContentLength(Framing):
 
     def _measure(self, data: bytes | bytearray, pos: int, end: int, seen: int = 0) -> Frame | int:
         stop = min(end, pos + self._reach)
+        if not seen and (at := data.find(self._mark, pos, stop)) >= 0:
+            length = self._said(data[pos:at])
+            if 0 <= length <= self.limit:
+                header = at + len(self._mark) - pos
+                return header + length, header, header + length, header
         line = data.rfind(b"\n", pos, pos + seen) + 1 or pos
         while (newline := data.find(b"\n", max(line, pos + seen), stop)) >= 0:
             text = bytes(data[line : newline + 1])
@@ -234,6 +240,19 @@ class ContentLength(Framing):
         if stop - pos == self._reach:
             raise BadLength(f"header lines have no end in {self._reach} bytes", bytes(data[pos:stop]))
         return end - pos + 1
+
+    def _said(self, lines: bytes | bytearray) -> int:
+        """What lines say that are a Content-Length and at most a Content-Type behind it; -1 for any others."""
+        name, _, rest = lines.partition(b":")
+        value, more, rest = rest.partition(b"\r\n")
+        value = value.strip(b" \t")
+        if name.lower() != b"content-length" or not value.isdigit() or len(value) > 20:
+            return -1
+        if more:
+            name, colon, text = rest.partition(b":")
+            if name.lower() != b"content-type" or not colon or text.translate(None, _TEXT):
+                return -1
+        return int(value)
 
     def _judge(self, block: bytes) -> Frame:
         fields = [line.partition(b":") for line in block.split(b"\r\n")]
@@ -250,10 +269,11 @@ class ContentLength(Framing):
     def parts(self, payload: Buffer) -> tuple[bytes, bytes | memoryview, bytes]:
         body = flat(payload)
         self._fits(len(body))
-        return b"Content-Length: %d\r\n\r\n" % len(body), body, b""
+        return b"%b%d%b" % (self._head, len(body), self._mark), body, b""
 
 
-_VISIBLE = bytes(range(0x20, 0x7F)) + b"\t\r\n"
+_TEXT = bytes(range(0x20, 0x7F)) + b"\t"
+_VISIBLE = _TEXT + b"\r\n"
 # The characters of a token, RFC 9110 section 5.6.2.
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
