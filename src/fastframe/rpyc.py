@@ -13,7 +13,8 @@ every end; nothing beyond a message is taken, so that `fileno` can be selected o
 Better: a message goes out in one piece, where the host's last byte of a large one waits for Nagle's algorithm; `poll`
 is True for whole messages, so that a peer that stops inside one holds nobody up, and sees what TLS has in its buffer;
 a recv that is interrupted goes on where it was; memory follows what arrived; a message without its newline, or that
-doesn't unpack, is EOFError. Small messages, one at a time, take as long as with the host.
+doesn't unpack, is EOFError. Bursts of small messages are 1.5 times as fast.
+Not better: a small call takes 8 to 18 % longer than with the host; from 64 KiB on it takes as long.
 Different on purpose: the channel owns the stream, whose own read, write and poll aren't for use any more; a send waits
 as long as a recv does, whatever the socket's timeout; two threads in recv are ConcurrentUse; Windows' pipes stay the
 host's. MAX_SIZE is for subclasses that trust their peers less.
