@@ -86,6 +86,15 @@ def test_a_buffer_that_is_too_short_gets_nothing(ends: tuple[Connection, Connect
             reading.recv_bytes_into(into, offset)
 
 
+@pytest.mark.parametrize("wrong", [bytes(9), memoryview(bytearray(9))[::2]], ids=["read-only", "with gaps"])
+def test_a_buffer_that_takes_nothing_costs_nothing(ends: tuple[Connection, Connection], wrong: Any) -> None:
+    reading, writing = ends
+    writing.send_bytes(b"message")
+    with pytest.raises(TypeError):
+        reading.recv_bytes_into(wrong)
+    assert reading.recv_bytes() == b"message"
+
+
 def test_directions_and_closing(duplex: bool) -> None:
     reading, writing = Pipe(duplex=False)
     assert (reading.readable, reading.writable, writing.readable, writing.writable) == (True, False, False, True)
@@ -412,6 +421,14 @@ def test_wait_is_woken(ahead: tuple[Connection, Connection]) -> None:
     assert thread.is_alive()
     raw(other, b"x")
     assert thread.done() == [one]
+
+
+def test_wait_for_what_can_only_be_sent_by() -> None:
+    reading, writing = Pipe(duplex=False, readahead=True)
+    with reading, writing:
+        assert wait([reading, writing], 0) == []
+        writing.send(1)
+        assert wait([reading, writing], 0) == [reading]
 
 
 def test_poll_finds_what_an_interrupted_receive_has_left(pair: tuple[Connection, Connection]) -> None:

@@ -1,17 +1,23 @@
 """Connections of multiprocessing between threads, signals and processes, and on nonblocking descriptors; on both engines."""
 
+import gc
 import os
 import pickle
+import platform
 import select
+import signal
 import socket
+import struct
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import reduction
+from typing import Any
 
 import pytest
 
 import fastframe as ff
 from connections import LONG, SOON, Thread, alarms, needs_fork, needs_signals, on_engine
+from fastframe import _mp_connection
 from fastframe.multiprocessing import Connection
 from mppairs import ahead, duplex, ends, pair, raw, same_engine_for_wait, until_it_waits
 
@@ -72,6 +78,108 @@ def test_a_signal_handler_that_raises_costs_nothing(
             reading.recv_bytes()
     raw(writing, b"lo")
     assert reading.recv_bytes() == b"hello"
+
+
+def test_a_time_that_the_socket_keeps(pair: tuple[Connection, Connection]) -> None:
+    one, other = pair
+    with socket.socket(fileno=os.dup(one.fileno())) as alias:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            alias.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", 0, 20_000))
+    large = bytes(5_000_000)
+    with pytest.raises(ff.SendInterrupted):
+        one.send_bytes(large)
+    with pytest.raises(BlockingIOError):
+        one.send_bytes(b"too early")
+    thread = Thread(lambda: [other.recv_bytes(), other.recv_bytes()])
+    while True:
+        try:
+            one.send_bytes(b"next")
+            break
+        except BlockingIOError:
+            pass
+    assert thread.done() == [large, b"next"]
+    raw(other, b"\0\0\0\x02o")
+    with pytest.raises(BlockingIOError):
+        one.recv_bytes()
+    raw(other, b"k")
+    assert one.recv_bytes() == b"ok"
+
+
+@needs_signals
+@pytest.mark.skipif(platform.python_implementation() != "CPython", reason="a signal comes inside the unpickling there")
+@pytest.mark.parametrize("into", [True, False])
+def test_no_message_is_lost_to_a_signal(ends: tuple[Connection, Connection], into: bool) -> None:
+    reading, writing = ends
+    buffer = bytearray(100)
+
+    def handler(number: int, frame: Any) -> None:
+        while frame is not None:
+            if "fastframe" in frame.f_globals["__name__"]:
+                raise ZeroDivisionError
+            frame = frame.f_back
+
+    def receive() -> bytes:
+        while True:
+            try:
+                if into:
+                    size = reading.recv_bytes_into(buffer)
+                    return bytes(buffer[:size])
+                return pickle.dumps(reading.recv())
+            except ZeroDivisionError:
+                pass
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        writing.send(0)
+        for number in range(1500):
+            writing.send(number + 1)
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 * (number % 50 + 1))
+            got = receive()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert pickle.loads(got) == number
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_exception_in_the_first_use_leaves_it_open(
+    ends: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = ends
+    made = _mp_connection._Messages
+
+    def broken_off(*args: Any, **kwargs: Any) -> None:
+        made(*args, **kwargs)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_mp_connection, "_Messages", broken_off)
+        with pytest.raises(ZeroDivisionError):
+            writing.send_bytes(b"not sent")
+    gc.collect()
+    writing.send_bytes(b"sent")
+    assert reading.recv_bytes() == b"sent"
+
+
+def test_a_close_in_the_first_use_is_the_only_one(
+    ends: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, _ = ends
+    made, number = _mp_connection._Messages, reading.fileno()
+
+    def too_late(*args: Any, **kwargs: Any) -> Any:
+        frames = made(*args, **kwargs)
+        reading.close()
+        return frames
+
+    monkeypatch.setattr(_mp_connection, "_Messages", too_late)
+    with pytest.raises(OSError, match="handle is closed"):
+        reading.recv_bytes()
+    another = os.open(os.devnull, os.O_RDONLY)
+    assert another == number
+    gc.collect()
+    reading.close()
+    os.close(another)
 
 
 def test_two_threads_that_receive_are_an_error(ends: tuple[Connection, Connection]) -> None:
@@ -152,6 +260,29 @@ def test_a_child_may_use_what_a_thread_was_in_when_it_forked(pair: tuple[Connect
     assert child(call)
     sending.done()
     assert thread.done() == b"from the child"
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process")
+@pytest.mark.parametrize("readahead", [False, True])
+def test_what_is_closed_is_closed_in_a_child(
+    pair: tuple[Connection, Connection], ahead: tuple[Connection, Connection], readahead: bool
+) -> None:
+    one, other = ahead if readahead else pair
+    thread = Thread(one.recv_bytes)
+    until_it_waits(thread)
+    number = one.fileno()
+    one.close()
+    os.fstat(number)
+
+    def call() -> bool:
+        with pytest.raises(OSError):
+            os.fstat(number)
+        return True
+
+    assert child(call)
+    other.send_bytes(b"late")
+    assert thread.done() == b"late"
 
 
 @needs_fork

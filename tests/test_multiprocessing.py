@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import socket
 import sys
 import tempfile
@@ -208,6 +209,12 @@ def test_a_context_of_ours(method: str, engine: Any) -> None:
     simple.close()
     queue.close()
     queue.join_thread()
+
+
+@posix
+@pytest.mark.parametrize("method", METHODS)
+def test_a_context_is_pickled_as_the_hosts_is(method: str) -> None:
+    assert pickle.loads(pickle.dumps(get_context(method))) is get_context(method)
 
 
 @posix

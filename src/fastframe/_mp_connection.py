@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from functools import lru_cache
 from multiprocessing import BufferTooShort, connection, reduction
 from multiprocessing.connection import wait as wait_for_any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from typing_extensions import Buffer
+
+    from .framing import Framing
 
 __all__ = ["Connection"]
 
@@ -47,10 +50,8 @@ class _Handle(Transport):
         return self._number
 
     def wait(self, for_write: bool, timeout: float | None) -> bool:
-        # Where no time is kept, a blocking descriptor has waited in the system call itself.
-        if timeout is None and not os.get_blocking(self._number):
-            return False
-        return wait(self._number, for_write, timeout)
+        # Where no time is kept, a blocking descriptor has waited in the system call itself, as long as its socket lets it.
+        return timeout is not None and wait(self._number, for_write, timeout)
 
     def close(self) -> None:
         number, self._number = self._number, -1
@@ -59,6 +60,33 @@ class _Handle(Transport):
 
     def abandon(self) -> None:
         self._number = -1
+
+
+class _Messages(Frames):
+    """Messages over a descriptor that a Connection owns, which closes it; without that, it is somebody else's."""
+
+    def __del__(self) -> None:
+        """Leave it open."""
+
+    def _drain(self, deadline: float | None) -> bool:
+        # The descriptor itself waits, if it is blocking: whatever stops it in the middle, it goes on while it takes something.
+        before = -1
+        while before != self._writer.pending:
+            before = self._writer.pending
+            if self._writer.flush():
+                return True
+        return False
+
+    def _into(self, view: memoryview) -> int | None:
+        size: int | None = self._reader._look()
+        if size is None:
+            return None
+        for message in self._frames:
+            if size > len(view):
+                raise BufferTooShort(message)
+            view[:size] = message
+            return size
+        return None
 
 
 class Connection(connection.Connection):
@@ -87,7 +115,7 @@ class Connection(connection.Connection):
         def _check_writable(self) -> None: ...
         def _bad_message_length(self) -> NoReturn: ...
 
-    _frames: Frames | None = None
+    _frames: _Messages | None = None
     _ready: Iterable[bytes] = ()
     _maxlength: int | None = None
 
@@ -127,23 +155,26 @@ class Connection(connection.Connection):
         """
         self._check_closed()
         self._check_readable()
-        with memoryview(buf) as given, given.cast("B") as view:
+        view = memoryview(buf).cast("B")
+        try:
             if offset < 0:
                 raise ValueError("negative offset")
             if offset > len(view):
                 raise ValueError("offset too large")
-            message = self._receive(None)
-            end = offset + len(message)
-            if len(view) < end:
-                raise BufferTooShort(message)
-            view[offset:end] = message
-            return len(message)
+            # Nothing comes behind it: a signal handler's exception would lose the message that is in the buffer by then.
+            return self._receive_into(view[offset:])
+        except BaseException:
+            view.release()
+            raise
 
     def recv(self) -> Any:
         """The next object. It is unpickled: receive from those you trust."""
         self._check_closed()
         self._check_readable()
-        return reduction.ForkingPickler.loads(self._receive(None))
+        while True:
+            # Behind a call a signal handler may raise, and what it gave would be lost; not so behind an iterator's step.
+            for got in map(reduction.ForkingPickler.loads, iter(self._receive, None)):
+                return got
 
     # --- What the host's class calls
 
@@ -163,36 +194,53 @@ class Connection(connection.Connection):
         return self._has_message(timeout)
 
     def _close(self) -> None:
-        if self._frames is None:
+        # From here on nobody can make what isn't there yet.
+        frames: Frames | None = self.__dict__.setdefault("_frames", None)
+        if frames is None:
             os.close(self._handle)
         else:
             # Once nobody is inside any more.
+            frames.abort()
+
+    def __del__(self) -> None:
+        if self._frames is None:
+            super().__del__()
+        else:
+            # Again, if a signal handler's exception has broken off a close.
             self._frames.abort()
 
     # --- Helpers
 
-    def _open(self) -> Frames:
+    def _open(self) -> _Messages:
         """What receives and sends; made when it is needed first, so that a child process may be the first."""
         os.fstat(self._handle)
+        tell(self)
         transport = _Handle(self._handle, self._readable, self._writable)
-        frames = Frames(transport, _ANY_SIZE, send_framing=_BELOW_2_GIB, readahead=self._readahead, timeout=None)
-        first: Frames = self.__dict__.setdefault("_frames", frames)
-        if frames is first:
-            self._ready = frames._ready
-            tell(self)
-        else:
-            # Another thread was faster.
-            transport.abandon()
-            frames.abort()
-        return first
+        made = _Messages(transport, _ANY_SIZE, send_framing=_BELOW_2_GIB, readahead=self._readahead, timeout=None)
+        # Another thread may be faster.
+        frames: _Messages | None = self.__dict__.setdefault("_frames", made)
+        if frames is None:
+            raise OSError("handle is closed")
+        self._ready = frames._ready
+        return frames
 
-    def _receive(self, maxlength: int | None) -> bytes:
+    def _limited(self, maxlength: int | None) -> _Messages:
+        """What receives, messages of at most so many bytes."""
         frames = self._frames or self._open()
+        if maxlength != self._maxlength:
+            frames.framing = _ANY_SIZE if maxlength is None else _at_most(maxlength)
+            self._maxlength = maxlength
+        return frames
+
+    def _receive(self, maxlength: int | None = None) -> bytes:
         try:
-            if maxlength != self._maxlength:
-                frames.framing = _ANY_SIZE if maxlength is None else _ANY_SIZE.replace(max_size=maxlength)
-                self._maxlength = maxlength
-            return frames.recv()
+            return self._limited(maxlength).recv()
+        except (FrameError, ValueError) as error:
+            self._fail(error)
+
+    def _receive_into(self, view: memoryview) -> int:
+        try:
+            return self._limited(None).recv_into(view)
         except (FrameError, ValueError) as error:
             self._fail(error)
 
@@ -224,11 +272,22 @@ class Connection(connection.Connection):
         raise error
 
     def _in_child(self) -> None:
-        if self._frames is not None and not self._readahead:
+        frames = self._frames
+        if frames is None:
+            return
+        if self.closed:
+            # The parent's threads may be in it still; here it is nobody's.
+            frames._transport.close()
+        elif not self._readahead:
             # Whatever was under way when the process forked, its thread isn't here: start anew, between two messages.
-            self._frames._transport.abandon()
+            frames._transport.abandon()
             del self._frames
             self._ready, self._maxlength = (), None
+
+
+@lru_cache(16)
+def _at_most(size: int) -> Framing:
+    return _ANY_SIZE.replace(max_size=size)
 
 
 def _reduced(given: Connection) -> tuple[Callable[..., Connection], tuple[Any, ...]]:

@@ -117,7 +117,7 @@ def wait(object_list: Iterable[Any], timeout: float | None = None) -> list[Any]:
     whatever else has a descriptor, when that is readable.
     """
     objects = list(object_list)
-    ahead = {id(one): one for one in objects if isinstance(one, Connection) and one.readahead}
+    ahead = {id(one): one for one in objects if isinstance(one, Connection) and one.readahead and one.readable}
     if not ahead:
         return _host_wait(objects, timeout)
     deadline = None if timeout is None else monotonic() + timeout
@@ -144,6 +144,9 @@ class _Context:
 
     def get_context(self, method: str | None = None) -> Any:
         return self if method is None else get_context(method)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return get_context, (self.get_start_method(),)  # type: ignore[attr-defined]
 
     def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
         return Pipe(duplex)
