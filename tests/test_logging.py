@@ -19,7 +19,7 @@ import pytest
 import fastframe as ff
 import fastframe.logging
 from connections import needs_unix
-from fastframe._journal import LINES_A_SECOND
+from fastframe._journal import LINES_A_SECOND, Journal
 from fastframe.logging import BadRecord, RecordServer, SocketHandler
 from logs import FRAMING, LARGEST, Received, cookbook, good, made, ours, send, told
 from servers import LONG, on_engine, received
@@ -108,7 +108,11 @@ class Boom:
 
 def second(server: RecordServer, now: float) -> None:
     """For what the server says, it is this second."""
-    server._server._work.loop.log._clock = lambda: now  # type: ignore[union-attr]
+    journal(server)._clock = lambda: now
+
+
+def journal(server: RecordServer) -> Journal:
+    return server._server._work.loop.log  # type: ignore[union-attr]
 
 
 BAD = {
@@ -178,7 +182,7 @@ def test_a_flood_of_bad_records_is_told_at_a_limited_rate_and_stops_nobody(caplo
 
     with RecordServer(("127.0.0.1", 0), handle=records.put) as server:
         second(server, 5)
-        with closing(SocketHandler(*server.address)) as other, socket.create_connection(server.address) as sock:
+        with closing(SocketHandler(*server.address)) as other, socket.create_connection(server.address, LONG) as sock:
             thread = threading.Thread(target=pour, args=(sock,))
             thread.start()
             try:
@@ -235,6 +239,34 @@ def test_what_it_says_may_be_sent_to_it(caplog: pytest.LogCaptureFixture) -> Non
     assert [one.levelname for one in came if ": skipped: BadRecord: " in one.msg] == ["WARNING"] * len(BAD)
     assert ["by its own fault" in (one.exc_text or "") for one in came].count(True) == 1
     assert records.empty
+
+
+def test_what_it_says_badly_to_itself_comes_to_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    """A line of its own that is a bad record makes another line: no more than are said in a second."""
+    caplog.set_level(logging.INFO, "fastframe.server")
+    logger = logging.getLogger("fastframe.server")
+
+    asked = threading.Semaphore(0)
+
+    def clock() -> float:
+        asked.release()
+        return 5
+
+    def spoil(record: logging.LogRecord) -> bool:
+        record.when = datetime.datetime(2026, 1, 1)
+        return True
+
+    with RecordServer(("127.0.0.1", 0), handle=print) as server, closing(SocketHandler(*server.address)) as handler:
+        journal(server)._clock = clock
+        handler.addFilter(spoil)
+        logger.addHandler(handler)
+        try:
+            send(server.address, b"bad")
+            assert all(asked.acquire(timeout=LONG) for _ in range(LINES_A_SECOND + 1))
+        finally:
+            logger.removeHandler(handler)
+    assert journal(server)._unsaid == 1
+    assert [": skipped: BadRecord: " in line for line in told(caplog)] == [True] * LINES_A_SECOND
 
 
 def test_a_short_read_is_no_end() -> None:
