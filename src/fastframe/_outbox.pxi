@@ -46,7 +46,7 @@ cdef class _Outbox:
             return self.transmit_to(handle.channel, parts, count)
         while count[0]:
             if handle.is_socket and not may_wait and count[0] == 1 and ff_part_size(parts[0]) < SWIFT:
-                got = ff_write(handle.fd, handle.is_socket, handle.blocking, may_wait, parts[0], 1)
+                got = ff_write(handle.fd, True, handle.blocking, False, parts[0], 1)
                 error = ff_last_error() if got < 0 else 0
             else:
                 with nogil:
