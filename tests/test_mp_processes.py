@@ -161,19 +161,22 @@ def test_an_exception_in_the_first_use_leaves_it_open(
     assert reading.recv_bytes() == b"sent"
 
 
+@pytest.mark.parametrize("before", [True, False])
 def test_a_close_in_the_first_use_is_the_only_one(
-    ends: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch
+    ends: tuple[Connection, Connection], monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     reading, _ = ends
     made, number = _mp_connection._Messages, reading.fileno()
 
-    def too_late(*args: Any, **kwargs: Any) -> Any:
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        if before:
+            reading.close()
         frames = made(*args, **kwargs)
         reading.close()
         return frames
 
-    monkeypatch.setattr(_mp_connection, "_Messages", too_late)
-    with pytest.raises(OSError, match="handle is closed"):
+    monkeypatch.setattr(_mp_connection, "_Messages", meanwhile)
+    with pytest.raises(OSError, match="Bad file descriptor" if before else "handle is closed"):
         reading.recv_bytes()
     another = os.open(os.devnull, os.O_RDONLY)
     assert another == number

@@ -203,20 +203,26 @@ class Connection(connection.Connection):
             frames.abort()
 
     def __del__(self) -> None:
-        if self._frames is None:
+        frames = self._frames
+        if frames is None:
             super().__del__()
-        else:
-            # Again, if a signal handler's exception has broken off a close.
-            self._frames.abort()
+        elif frames._transport.fileno() >= 0:
+            # Also if a signal handler's exception has broken off a close.
+            frames.abort()
 
     # --- Helpers
 
     def _open(self) -> _Messages:
         """What receives and sends; made when it is needed first, so that a child process may be the first."""
-        os.fstat(self._handle)
+        number = self._handle
+        self._check_closed()
+        os.fstat(number)
         tell(self)
-        transport = _Handle(self._handle, self._readable, self._writable)
-        made = _Messages(transport, _ANY_SIZE, send_framing=_BELOW_2_GIB, readahead=self._readahead, timeout=None)
+        transport = _Handle(number, self._readable, self._writable)
+        try:
+            made = _Messages(transport, _ANY_SIZE, send_framing=_BELOW_2_GIB, readahead=self._readahead, timeout=None)
+        except ValueError:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None  # closed in the meantime
         # Another thread may be faster.
         frames: _Messages | None = self.__dict__.setdefault("_frames", made)
         if frames is None:
