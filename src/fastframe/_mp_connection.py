@@ -100,8 +100,9 @@ class Connection(connection.Connection):
     Raises what the host raises: EOFError at a clean end; OSError for a message that is cut off, a length that can't
     be, or is more than `maxlength`, a broken connection, a closed one.
 
-    On a nonblocking descriptor, BlockingIOError where a receive would have to wait, or a send of which nothing is
-    taken: call again. A send of which some is taken is SendInterrupted: don't repeat it, the next send finishes it.
+    On a nonblocking descriptor, or a socket with a timeout of its own (SO_RCVTIMEO), BlockingIOError where a receive would
+    have to wait longer, or a send of which nothing is taken: call again. A send of which some is taken is
+    SendInterrupted: don't repeat it, the next send finishes it.
     Two threads that receive at once are ConcurrentUse; those that send queue up.
     """
 
@@ -240,7 +241,10 @@ class Connection(connection.Connection):
 
     def _receive(self, maxlength: int | None = None) -> bytes:
         try:
-            return self._limited(maxlength).recv()
+            frames = self._frames
+            if frames is None or maxlength != self._maxlength:
+                frames = self._limited(maxlength)
+            return frames.recv()
         except (FrameError, ValueError) as error:
             self._fail(error)
 
@@ -266,7 +270,7 @@ class Connection(connection.Connection):
         if self.closed:
             raise OSError("handle is closed") from None
         if isinstance(error, FrameTimeout):
-            raise BlockingIOError(errno.EAGAIN, "the descriptor is nonblocking; nothing is lost: call again") from None
+            raise BlockingIOError(errno.EAGAIN, "the descriptor waits no longer; nothing is lost: call again") from None
         if isinstance(error, ConnectionClosed):
             raise EOFError from None
         if isinstance(error, TruncatedFrame):
