@@ -9,7 +9,8 @@ from results import Case
 __all__ = ["Fit"]
 
 GROWTH = 2.0
-"""What a frame of the next size is taken to cost more, until it is known."""
+"""What a frame of the next size is taken to cost more, until it is known; but as many times as it is larger, from LARGE on."""
+LARGE = 65536
 STEP = 20
 """How much longer than the last one a trial may be."""
 
@@ -29,7 +30,8 @@ class Fit:
         if key not in self._known:
             self._try(contender, case)
         last, seconds = self._known[key]
-        return round(self._seconds / seconds / (1 if last == case else GROWTH)) + 1
+        growth = 1 if last == case else max(GROWTH, case.size / max(last.size, LARGE))
+        return round(self._seconds / seconds / growth) + 1
 
     def learn(self, contender: Contender, case: Case, seconds: float) -> None:
         """Note what a frame has taken."""

@@ -1,11 +1,14 @@
 """The comparison of host and drop-in tells what fares worse, and never compares a host with itself."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import fastframe
 
 HOSTS = Path(__file__).parent / "hosts"
 sys.path.insert(0, str(HOSTS))
@@ -58,3 +61,16 @@ def test_tests_of_threads_are_left_out() -> None:
     wanted = {"WithProcessesTestConnection", "TestWait", "WithManagerTestQueue", "OtherTest", "WithProcessesTestPoll"}
     assert all(map(suite.OF_CONNECTIONS.search, wanted))
     assert not any(map(suite.OF_CONNECTIONS.search, ("WithThreadsTestPool", "WithProcessesTestLock", "TestFlags")))
+
+
+@pytest.mark.parametrize("face", ["anyio", "twisted"])
+def test_a_host_that_is_missing_is_told_with_its_extra(face: str) -> None:
+    code = f"import sys; sys.modules[{face!r}] = None\nimport fastframe\nfastframe.{face}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+    assert f"install fastframe[{face}]" in done.stderr
+
+
+def test_what_is_missing_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("thrift", "twisted") else name)
+    assert {"anyio", "asyncio", "logging", "multiprocessing", "rpyc"} <= set(dir(fastframe))
+    assert not {"thrift", "twisted"} & set(dir(fastframe))

@@ -79,7 +79,10 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    from importlib.util import find_spec
+
+    missing = {name for name in ("anyio", "rpyc", "thrift", "twisted") if find_spec(name) is None}
+    return sorted({*globals(), *_LATER} - missing)
 
 
 __all__ = [

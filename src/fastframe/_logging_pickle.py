@@ -31,6 +31,9 @@ _NONE, _STOP = ord("N"), ord(".")
 _INT1, _INT2, _FLOAT8, _TEXT4 = ord("K"), ord("M"), ord("G"), ord("X")
 _PUT1, _GET1 = ord("q"), ord("h")
 
+_OBJECTS = (ord("c"), 0x93)
+"""What names a class or a function: first for whatever isn't plain."""
+
 _BOOLS: dict[bytes, int] = {b"00\n": False, b"01\n": True}
 """As the protocols 0 and 1 write them."""
 
@@ -105,6 +108,10 @@ class Pickle:
                 pos += 1
             else:
                 step = _STEPS.get(code)
+                if code in _OBJECTS:
+                    raise BadRecord(
+                        "a pickle of an object: only plain values are read, so send its text, or the record as JSON"
+                    )
                 if step is None:
                     raise BadRecord(f"a pickle with the opcode {code:#04x}, which no record needs")
                 pos = step(self, pos)

@@ -167,7 +167,7 @@ class SendInterrupted(FrameError):
         self.pending = pending
 
     def __str__(self) -> str:
-        return f"send interrupted, {self.pending} bytes stay queued: flush() finishes them, don't send them again"
+        return f"send interrupted, {self.pending} bytes stay queued: flush() or the next send finishes them, don't send them again"
 
 
 class ConcurrentUse(FrameError):

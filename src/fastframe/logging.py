@@ -48,6 +48,10 @@ __all__ = ["BadRecord", "RecordProtocol", "RecordServer", "SocketHandler", "load
 _LIMITS = Limits()
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name not in ("RecordProtocol", "start_server"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

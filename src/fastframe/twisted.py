@@ -34,14 +34,17 @@ import struct
 import sys
 from functools import lru_cache
 
-from twisted.protocols import basic
-from twisted.protocols.basic import (
-    FileSender,
-    IncompleteNetstring,
-    NetstringParseError,
-    StatefulStringProtocol,
-    StringTooLongError,
-)
+try:
+    from twisted.protocols import basic
+    from twisted.protocols.basic import (
+        FileSender,
+        IncompleteNetstring,
+        NetstringParseError,
+        StatefulStringProtocol,
+        StringTooLongError,
+    )
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("fastframe.twisted needs Twisted: install fastframe[twisted]", name=error.name) from error
 
 from ._twisted_frames import UNLIMITED, Undelivered
 from ._twisted_lines import LineOnlyReceiver, LineReceiver

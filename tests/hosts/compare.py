@@ -2,7 +2,7 @@
 
     python tests/hosts/compare.py [--show] [SUITE ...]
 
-Each suite runs in a process of its own for each of the two, which takes half a minute. Exit status 1: a test that passes
+Each suite runs in a process of its own for each of the two, all of them in a minute or two. Exit status 1: a test that passes
 with the host doesn't with the drop-in. A suite whose host isn't installed is named and left out; none at all is an error.
 """
 
