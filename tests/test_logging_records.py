@@ -236,7 +236,7 @@ def test_a_record_is_a_dict(value: object) -> None:
 @pytest.mark.parametrize("value", [datetime(2026, 1, 1, tzinfo=UTC), {1, 2}, bytearray(b"x"), 1j, Ellipsis, made()])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_extras_that_are_objects_are_refused(value: object, protocol: int) -> None:
-    with pytest.raises(BadRecord, match=r"opcode|of an object"):
+    with pytest.raises(BadRecord, match="opcode"):
         loads(pickle.dumps(facts(extra=value), protocol))
 
 

@@ -108,12 +108,9 @@ class Pickle:
                 pos += 1
             else:
                 step = _STEPS.get(code)
-                if code in _OBJECTS:
-                    raise BadRecord(
-                        "a pickle of an object: only plain values are read, so send its text, or the record as JSON"
-                    )
                 if step is None:
-                    raise BadRecord(f"a pickle with the opcode {code:#04x}, which no record needs")
+                    why = "only plain values are read: send it as text" if code in _OBJECTS else "which no record needs"
+                    raise BadRecord(f"a pickle with the opcode {code:#04x}, {why}")
                 pos = step(self, pos)
                 push = self._stack.append
         return pos + 1
