@@ -30,7 +30,7 @@ __all__ = ["Connection"]
 
 _ANY_SIZE = preset("mp_connection").replace(max_size=sys.maxsize)
 _BELOW_2_GIB = LengthField(4, signed=True, max_size=2**31 - 1)  # the same bytes, without a way to say more
-_A_WHILE = 1e6
+_FOR_EVER = 1e9  # seconds
 
 
 class _Handle(Transport):
@@ -94,8 +94,8 @@ class Connection(connection.Connection):
 
     handle: a descriptor, which belongs to the connection from now on.
     readahead: True receives as much as is there at once. It is for an end that nobody else reads: ask this connection's
-        `poll` and this package's `wait`, not select; a process forked later can't use it any more (ConcurrentUse) once something
-        was received; it can be given to another process only while it holds nothing (ValueError).
+        `poll` and this package's `wait`, not select; a process that is forked once it was used can't use it (ConcurrentUse);
+        it can be given to another process only while it holds nothing (ValueError).
 
     Raises what the host raises: EOFError at a clean end; OSError for a message that is cut off, a length that can't
     be, or is more than `maxlength`, a broken connection, a closed one.
@@ -258,10 +258,7 @@ class Connection(connection.Connection):
         """Whether a receive wouldn't wait, in this many seconds: what is there is received for it."""
         frames = self._frames or self._open()
         try:
-            while timeout is None:
-                if frames.poll(_A_WHILE):
-                    return True
-            return frames.poll(max(timeout, 0))
+            return frames.poll(_FOR_EVER if timeout is None else max(timeout, 0))
         except (FrameError, ValueError) as error:
             self._fail(error)
 

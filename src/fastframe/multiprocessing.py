@@ -10,7 +10,7 @@ Pipe, Queue, JoinableQueue, SimpleQueue and Pool use them.
 Better: one system call for a message that is sent, whatever its size; a large message is received into its place, once; memory
 follows what arrived, never what a header declares; a receive or send that an exception breaks off goes on where it was;
 sends of several threads queue up; a descriptor that another thread uses is closed when that thread is through. With
-`readahead=True` a burst of small messages costs a twentieth; `poll` and `wait` here know what is held.
+`readahead=True` a burst of small messages costs a fifteenth; `poll` and `wait` here know what is held.
 
 On purpose different: a length of less than -1 is OSError, not an empty message; so is an end right behind a header, not EOFError;
 what a nonblocking descriptor can't do at once is BlockingIOError with nothing lost, or SendInterrupted; two threads that

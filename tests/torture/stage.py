@@ -68,9 +68,11 @@ class Stage:
             self._mark(source.reading, source.writing)
         self.passes = first.passes
         back = back or framing
+        one = self.wrapped(first, back, send_framing=framing, **options)
+        other = self.wrapped(second, framing, send_framing=back, **options)
         return self.ends_of(
-            (self.wrapped(first, back, send_framing=framing, **options), first),
-            (self.wrapped(second, framing, send_framing=back, **options), second),
+            (one, self._as_written(one, first)),
+            (other, self._as_written(other, second)),
             framing,
             back,
             exact=not options.get("readahead", True),
@@ -236,6 +238,14 @@ class Stage:
         if self.fault is None or not self.fault.allows_no_connection(error):
             self.note(f"no connection: {error!r}")
         return NoConnection(described(error))
+
+    def _as_written(self, conn: ff.Connection, source: Source) -> Source:
+        """The source, with the descriptor that is written: a blocking pipe may have another way to it, which doesn't wait."""
+        number = conn._transport.sending
+        if not isinstance(number, int) or number == source.writing:
+            return source
+        self._mark(number)
+        return source._replace(writing=number)
 
     def _mark(self, *numbers: int) -> None:
         if self._shim is not None:
